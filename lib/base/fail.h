@@ -19,8 +19,8 @@ executr_status ex_fail_field(
     executr_error *err, const char *field, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* The same for a failed system call: E_IO (or what `number` maps to), with
- * ": strerror(number)" appended. ENOMEM is E_NOMEM. */
+/* The same for a failed system call: E_IO, but E_NOMEM for ENOMEM and
+ * E_NOT_FOUND for ENOENT, with ": strerror(number)" appended. */
 executr_status ex_fail_errno(
     executr_error *err, int number, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

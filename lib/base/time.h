@@ -19,7 +19,8 @@ int ex_time_parse(const char *text, int64_t *us);
  */
 int ex_duration_parse(const char *text, int64_t *ms);
 
-/* The shortest such text for `ms`, in `out` of at least 32 bytes. */
+/* Such a text for `ms` without empty parts, 0s for 0 and less; `out` has at
+ * least 32 bytes. */
 void ex_duration_format(int64_t ms, char *out, size_t size);
 
 #endif

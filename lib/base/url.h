@@ -25,4 +25,10 @@ int32_t ex_url_is_http(const char *url);
 /* 1 if `text` is valid UTF-8 of `length` bytes. */
 int32_t ex_utf8_valid(const void *text, size_t length);
 
+/*
+ * One step through text of at least one byte: 1 and the length of the
+ * character in *used, or 0 and how many bytes one U+FFFD should replace.
+ */
+int32_t ex_utf8_step(const void *text, size_t length, size_t *used);
+
 #endif
