@@ -27,11 +27,14 @@ executr_status ex_fs_write_all(
     int fd, const void *data, size_t length, executr_error *err)
     EXECUTR_CHECKED;
 
+/* How the names of unfinished files begin; only a crash leaves one behind. */
+#define EX_TMPFILE_PREFIX ".executr-tmp-"
+
 /*
  * A file written beside its place: open makes a hidden, uniquely named file in
- * directory `dir` (O_CLOEXEC, mode 0600); commit sets `mode`, syncs the
- * file, renames it to dir/name and syncs the directory; close removes what was
- * not committed.
+ * directory `dir` (O_CLOEXEC, mode 0600); commit sets `mode`, syncs and
+ * closes the file, renames it to dir/name and syncs the directory; close
+ * removes what was not committed.
  */
 typedef struct ex_tmpfile {
     int fd;     /* -1 when closed */
@@ -50,7 +53,7 @@ void ex_tmpfile_close(ex_tmpfile *tmp);
 /*
  * Remove a directory and everything in it, never following a link, also
  * through directories without write permission. One that is not there is
- * fine.
+ * fine. What is mounted in it is left alone and fails the call.
  */
 executr_status ex_fs_remove_tree(
     int parent_fd, const char *name, executr_error *err) EXECUTR_CHECKED;

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef EXECUTR_RUNNER_H
+#define EXECUTR_RUNNER_H
+
+#include <executr/base.h>
+
+EXECUTR_BEGIN_DECLS
+
+/*
+ * Runs programs: each in a session of its own, in a fresh directory, with
+ * exactly the environment given, stdin empty, its output kept head and tail
+ * in bounded memory; when it ends, whatever it left behind is killed and its
+ * directory removed. Everything happens in executr_runner_step on one epoll
+ * descriptor, so a host program can put it into a loop of its own. One thread
+ * at a time; it must be the thread that opened the runner, whose end ends its
+ * programs too.
+ */
+typedef struct executr_runner executr_runner;
+
+typedef struct executr_runner_options {
+    uint32_t struct_size;
+    int32_t max_running;         /* programs at once; 1,024 */
+    const char *work_directory;  /* /tmp/executr-jobs; made with mode 0700 */
+    int64_t max_output_bytes;    /* of stdout and of stderr; 1 MiB */
+    int64_t kill_grace_ms;       /* SIGTERM to SIGKILL; 10 s */
+    int64_t drain_ms;            /* wait for output after the end; 2 s */
+    executr_log log;
+} executr_runner_options;
+
+/* clang-format off */
+#define EXECUTR_RUNNER_OPTIONS_INIT \
+    {sizeof(executr_runner_options), 0, NULL, 0, 0, 0, {NULL, NULL}}
+/* clang-format on */
+
+EXECUTR_API executr_status executr_runner_open(
+    const executr_runner_options *options, executr_runner **out,
+    executr_error *err) EXECUTR_CHECKED;
+
+/* Kill what still runs, remove its directories, close. NULL is fine. */
+EXECUTR_API void executr_runner_free(executr_runner *runner);
+
+/* One program to run. */
+typedef struct executr_program {
+    uint32_t struct_size;
+    uint32_t reserved;              /* 0 */
+    const char *path;               /* of the executable, absolute */
+    const char *name;               /* of its directory: a job id */
+    const char *const *arguments;   /* argv[1]…; argv[0] is the path */
+    size_t argument_count;
+    const char *const *environment; /* "NAME=value" */
+    size_t environment_count;
+    int64_t timeout_ms;             /* then TERM, grace, KILL; 0: none */
+    int64_t kill_grace_ms;          /* 0: the runner's */
+} executr_program;
+
+/* clang-format off */
+#define EXECUTR_PROGRAM_INIT \
+    {sizeof(executr_program), 0, NULL, NULL, NULL, 0, NULL, 0, 0, 0}
+/* clang-format on */
+
+/* How a program ended. Lasts for the callback only. */
+typedef struct executr_result executr_result;
+EXECUTR_API int32_t executr_result_outcome(const executr_result *result);
+/* 1 and *code if it exited by itself. */
+EXECUTR_API int32_t executr_result_exit_code(
+    const executr_result *result, int32_t *code);
+EXECUTR_API int32_t executr_result_signal(const executr_result *result);
+/* "" for an exit, else one line: what ended it. */
+EXECUTR_API const char *executr_result_message(const executr_result *result);
+EXECUTR_API const char *executr_result_stdout(
+    const executr_result *result, size_t *length);
+EXECUTR_API const char *executr_result_stderr(
+    const executr_result *result, size_t *length);
+EXECUTR_API double executr_result_user_seconds(const executr_result *result);
+EXECUTR_API double executr_result_system_seconds(const executr_result *result);
+EXECUTR_API double executr_result_wall_seconds(const executr_result *result);
+EXECUTR_API int64_t executr_result_max_rss_bytes(const executr_result *result);
+
+/* Called by executr_runner_step when a program and all it started are gone. */
+typedef void (*executr_ended)(
+    void *ctx, uint64_t token, const executr_result *result);
+
+/*
+ * Start a program. `token` names it in later calls; it must not be in use.
+ * OK means it was started or that its failed start will be told to the ended
+ * callback (outcome exec_failed). E_CONFLICT: token or name in use.
+ * E_UNAVAILABLE: the machine can't start one now (no process, descriptor,
+ * memory or disk space; max_running), which is not the program's fault.
+ */
+EXECUTR_API executr_status executr_runner_start(
+    executr_runner *runner, const executr_program *program, uint64_t token,
+    executr_error *err) EXECUTR_CHECKED;
+
+/*
+ * Stop a program: SIGTERM to its session, SIGKILL after the grace (0: at
+ * once; -1: the program's own). `outcome` (EXECUTR_OUTCOME_CANCELLED, _LOST)
+ * is what its result will say, unless it ends by itself before the signal. No
+ * such token: nothing happens.
+ */
+EXECUTR_API void executr_runner_stop(
+    executr_runner *runner, uint64_t token, int32_t outcome, int64_t grace_ms);
+
+/* Programs under way. */
+EXECUTR_API size_t executr_runner_running(const executr_runner *runner);
+
+/* A descriptor that is readable when executr_runner_step has work. */
+EXECUTR_API int32_t executr_runner_fd(const executr_runner *runner);
+
+/* Do what there is to do, waiting up to `timeout_ms` for it (0: not at all,
+ * -1: for ever), and call `ended` for each program that ended. */
+EXECUTR_API executr_status executr_runner_step(
+    executr_runner *runner, int64_t timeout_ms, executr_ended ended, void *ctx,
+    executr_error *err) EXECUTR_CHECKED;
+
+EXECUTR_END_DECLS
+
+#endif

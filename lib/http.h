@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * HTTP requests over libcurl, many at a time on one epoll descriptor, or one
+ * at a time for those who can wait. Only http and https, at most five
+ * redirects (only where asked for), no content encodings, no credentials to
+ * other hosts; the limits on size and time are counted here, not by libcurl.
+ */
+#ifndef EX_HTTP_H
+#define EX_HTTP_H
+
+#include "base/buf.h"
+
+typedef struct ex_http ex_http; /* one thread at a time */
+
+typedef struct ex_http_request {
+    const char *method;        /* "GET", … */
+    const char *url;
+    const char *token;         /* Authorization: Bearer …; or NULL */
+    const char *const *headers; /* "Name: value", NULL at the end; or NULL */
+    const void *body;          /* kept until the end by the caller; or NULL */
+    size_t body_length;
+    executr_read read;         /* streamed body instead; or NULL */
+    void *read_ctx;
+    int64_t read_length;       /* its length, -1: chunked */
+    executr_write write;       /* streamed answer, only for status 2xx; or
+                                  NULL: it is kept in the response */
+    void *write_ctx;
+    int64_t max_bytes;         /* of the answer; 0: 64 MiB */
+    int64_t timeout_ms;        /* of the whole; 0: none */
+    int64_t stall_ms;          /* no byte for so long; 0: none */
+    int64_t connect_ms;        /* 0: 10 s */
+    int32_t redirects;         /* 1: follow up to five */
+} ex_http_request;
+
+typedef struct ex_http_response {
+    int32_t status;            /* HTTP status; 0 if there was no answer */
+    ex_buf body;
+    ex_buf link;               /* the Link header, for paging */
+    int64_t retry_after_ms;    /* -1: none */
+    int64_t content_length;    /* -1: unknown */
+} ex_http_response;
+
+/* `idle_ms`: unused connections are closed after this. */
+executr_status ex_http_open(ex_http **out, executr_error *err) EXECUTR_CHECKED;
+void ex_http_free(ex_http *http); /* ends what is under way without callback */
+
+/*
+ * The end of a request, told by ex_http_step. `status` is OK when an answer
+ * with any HTTP status came, whole; else E_UNAVAILABLE (no connection, reset,
+ * short), E_TIMEOUT, E_TOO_LARGE, E_CALLBACK, E_ARGUMENT (bad URL or scheme).
+ * The response lasts for the callback; it may start new requests.
+ */
+typedef void (*ex_http_done)(
+    void *ctx, executr_status status, const ex_http_response *response,
+    const executr_error *err);
+
+/* Start; the request struct is copied, its url and headers too, the body is
+ * borrowed until the end. *id names it for ex_http_cancel (may be NULL). */
+executr_status ex_http_start(
+    ex_http *http, const ex_http_request *request, ex_http_done done, void *ctx,
+    uint64_t *id, executr_error *err) EXECUTR_CHECKED;
+
+/* Drop a request; its callback is not called. Unknown ids are fine. */
+void ex_http_cancel(ex_http *http, uint64_t id);
+
+/* Readable when ex_http_step has work. */
+int ex_http_fd(const ex_http *http);
+
+/* Move everything on, waiting up to timeout_ms (0: not, -1: for ever). */
+executr_status ex_http_step(
+    ex_http *http, int64_t timeout_ms, executr_error *err) EXECUTR_CHECKED;
+
+/* Start one, wait for its end. The caller clears the response. */
+executr_status ex_http_call(
+    ex_http *http, const ex_http_request *request, ex_http_response *response,
+    executr_error *err) EXECUTR_CHECKED;
+void ex_http_response_clear(ex_http_response *response);
+
+#endif
