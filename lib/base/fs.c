@@ -72,7 +72,7 @@ executr_status ex_fs_mkdirs(
     executr_status st = EXECUTR_OK;
     size_t done = strspn(path, "/");
     if (!path[0])
-        st = ex_fail(err, EXECUTR_E_ARGUMENT, "the path of a directory is empty");
+        st = ex_fail(err, EXECUTR_E_ARGUMENT, "a directory's path is empty");
     while (!st && path[done]) {
         done += strcspn(path + done, "/");
         ex_buf_reset(&prefix);

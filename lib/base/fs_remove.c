@@ -27,23 +27,24 @@
  */
 #define LEVELS 32
 
-/* How often a directory is read again that is not empty after all. */
-#define LEAST_PASSES 16
+/* How often in a row reading a directory that is not empty may remove nothing
+ * before we give up. */
+#define IDLE_PASSES 16
 
 typedef struct level {
     DIR *dir;
-    int passes;         /* readings that removed nothing */
-    int progress;       /* this reading removed something */
+    int passes;   /* readings in a row that removed nothing */
+    int progress; /* this reading removed something */
     char name[NAME_MAX + 1];
 } level;
 
 typedef struct walk {
     int parent_fd;
-    const char *root;   /* the tree's own name, for messages too */
+    const char *root; /* the tree's own name, for messages too */
     dev_t device;
-    uint64_t chance;    /* makes names of moved directories unique */
+    uint64_t chance; /* makes names of moved directories unique */
     uint64_t moved;
-    int depth;          /* levels in use */
+    int depth; /* levels in use */
     level levels[LEVELS];
 } walk;
 
@@ -61,22 +62,25 @@ static executr_status fail_at(
 }
 
 /*
- * Open an entry that is a directory, without following a link or entering
- * another mount. Kernels and sandboxes without openat2 compare devices, which
+ * Open the root, or an entry below it without entering another mount; never
+ * through a link. Kernels and sandboxes without openat2 compare devices, which
  * does not show a bind mount of the same file system. -1 and errno.
  */
 static int open_inside(const walk *w, int dir_fd, const char *name, int flags)
 {
-    struct open_how how = {
-        .flags = (uint64_t)(flags | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC),
-        .resolve = RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS,
-    };
+    struct open_how how;
     struct stat info;
 
+    flags |= O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    if (w->depth == 0)
+        return openat(dir_fd, name, flags);
+    memset(&how, 0, sizeof how);
+    how.flags = (unsigned)flags;
+    how.resolve = RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS;
     int fd = (int)syscall(SYS_openat2, dir_fd, name, &how, sizeof how);
     if (fd >= 0 || (errno != ENOSYS && errno != EPERM))
         return fd;
-    fd = openat(dir_fd, name, (int)how.flags);
+    fd = openat(dir_fd, name, flags);
     if (fd >= 0 && (fstat(fd, &info) != 0 || info.st_dev != w->device)) {
         close(fd);
         errno = EXDEV;
@@ -112,9 +116,9 @@ static int open_writable(const walk *w, int dir_fd, const char *name)
         fd = open_inside(w, dir_fd, name, O_RDONLY);
     if (fd < 0 || fstat(fd, &info) != 0)
         return fd;
-    /* If this fails, removing does, and gives the better reason. */
-    if ((info.st_mode & 0700) != 0700 && fchmod(fd, 0700) != 0)
-        errno = 0;
+    /* If this fails, removing fails too, and with the better reason. */
+    if ((info.st_mode & 0700) != 0700)
+        fchmod(fd, 0700);
     return fd;
 }
 
@@ -201,7 +205,7 @@ static executr_status leave(walk *w, executr_error *err)
         if (number != ENOTEMPTY && number != EEXIST)
             return fail_at(w, number, name, err);
         top->passes = top->progress ? 0 : top->passes + 1;
-        if (top->passes >= LEAST_PASSES)
+        if (top->passes >= IDLE_PASSES)
             return fail_at(w, number, name, err);
         top->progress = 0;
         rewinddir(top->dir);
@@ -221,27 +225,37 @@ static executr_status step(walk *w, executr_error *err)
     if (entry)
         return remove_entry(w, entry, err);
     if (errno)
-        return ex_fail_errno(err, errno, "cannot read a directory in %s", w->root);
+        return ex_fail_errno(
+            err, errno, "cannot read a directory in %s", w->root);
     return leave(w, err);
 }
 
-/* Open the root, which must not be a mount point itself. */
+/* 1 if something is mounted on the directory; -1 and errno. */
+static int is_mount_point(int fd)
+{
+    struct statx own;
+    struct statx above;
+    unsigned mask = STATX_MNT_ID;
+
+    if (statx(fd, "", AT_EMPTY_PATH, mask, &own) != 0 ||
+        statx(fd, "..", 0, mask, &above) != 0)
+        return -1;
+    if (own.stx_mask & above.stx_mask & mask)
+        return own.stx_mnt_id != above.stx_mnt_id;
+    return own.stx_dev_major != above.stx_dev_major ||
+           own.stx_dev_minor != above.stx_dev_minor;
+}
+
 static executr_status open_root(walk *w, executr_error *err)
 {
-    struct stat own;
-    struct stat above;
-
     int fd = open_writable(w, w->parent_fd, w->root);
     if (fd < 0)
         return fail_at(w, errno, w->root, err);
-    if (fstat(fd, &own) != 0 || fstatat(fd, "..", &above, 0) != 0) {
-        int number = errno;
+    int mounted = is_mount_point(fd);
+    if (mounted) {
+        int number = mounted > 0 ? EXDEV : errno;
         close(fd);
         return fail_at(w, number, w->root, err);
-    }
-    if (own.st_dev != above.st_dev) {
-        close(fd);
-        return fail_at(w, EXDEV, w->root, err);
     }
     return push(w, fd, w->root, err);
 }

@@ -106,7 +106,8 @@ static int is_authority(const char *text, size_t length)
     if (length > 0 && *text == '[') {
         const char *bracket = memchr(text, ']', length);
         size_t inside = bracket ? (size_t)(bracket - text) - 1 : 0;
-        if (inside == 0 || strspn(text + 1, "0123456789abcdefABCDEF:.") < inside)
+        size_t good = strspn(text + 1, "0123456789abcdefABCDEF:.");
+        if (inside == 0 || good < inside)
             return 0;
         text = bracket + 1;
     } else {

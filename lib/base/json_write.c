@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT */
+/* Writing JSON straight into a buffer; any bytes give valid JSON. */
+#include "base/json.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/time.h"
+#include "base/url.h"
+
+void ex_json_begin(ex_json_writer *w, ex_buf *buf)
+{
+    w->buf = buf;
+    w->comma = 0;
+}
+
+/* What stands in front of a value, and the promise of one behind it. */
+static void next_value(ex_json_writer *w)
+{
+    if (w->comma)
+        ex_buf_putc(w->buf, ',');
+    w->comma = 1;
+}
+
+void ex_json_open(ex_json_writer *w, char brace)
+{
+    next_value(w);
+    ex_buf_putc(w->buf, brace);
+    w->comma = 0;
+}
+
+void ex_json_close(ex_json_writer *w, char brace)
+{
+    ex_buf_putc(w->buf, brace);
+    w->comma = 1;
+}
+
+void ex_json_key(ex_json_writer *w, const char *name)
+{
+    next_value(w);
+    ex_buf_putc(w->buf, '"');
+    ex_buf_puts(w->buf, name);
+    ex_buf_add(w->buf, "\":", 2);
+    w->comma = 0;
+}
+
+/* High bits where a byte of `word` is below `limit`, which is below 0x80;
+ * right for words whose bytes are all below 0x80. */
+static uint64_t bytes_below(uint64_t word, uint64_t limit)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    const uint64_t highs = ones << 7;
+
+    return (((word | highs) - ones * limit) & highs) ^ highs;
+}
+
+/* 1 if eight bytes stand for themselves in a JSON string. */
+static int is_plain_word(const unsigned char *at)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    uint64_t word;
+
+    memcpy(&word, at, sizeof word);
+    return !((word & ones << 7) | bytes_below(word, 0x20) |
+             bytes_below(word ^ ones * '"', 1) |
+             bytes_below(word ^ ones * '\\', 1));
+}
+
+/* How many bytes from `at` on are copied as they are. */
+static size_t plain_run(const unsigned char *at, const unsigned char *end)
+{
+    const unsigned char *start = at;
+
+    while (at < end) {
+        size_t used = 1;
+        if (end - at >= 8 && is_plain_word(at)) {
+            at += 8;
+            continue;
+        }
+        if (*at < 0x20 || *at == '"' || *at == '\\')
+            break;
+        if (*at >= 0x80 && !ex_utf8_step(at, (size_t)(end - at), &used))
+            break;
+        at += used;
+    }
+    return (size_t)(at - start);
+}
+
+static void put_escape(ex_buf *buf, unsigned char c)
+{
+    static const char short_from[] = "\"\\\b\f\n\r\t";
+    static const char short_to[] = "\"\\bfnrt";
+    static const char digits[] = "0123456789abcdef";
+
+    const char *found = c ? strchr(short_from, c) : NULL;
+    if (found) {
+        char code[2] = {'\\', short_to[found - short_from]};
+        ex_buf_add(buf, code, sizeof code);
+    } else {
+        char code[6] = {'\\', 'u', '0', '0', digits[c >> 4], digits[c & 15]};
+        ex_buf_add(buf, code, sizeof code);
+    }
+}
+
+void ex_json_put_bytes(ex_json_writer *w, const void *data, size_t length)
+{
+    const unsigned char *at = data;
+    const unsigned char *end = at + length;
+
+    next_value(w);
+    ex_buf_putc(w->buf, '"');
+    while (at < end) {
+        size_t used = plain_run(at, end);
+        ex_buf_add(w->buf, at, used);
+        at += used;
+        if (at == end)
+            break;
+        if (*at < 0x80) {
+            put_escape(w->buf, *at++);
+        } else {
+            ex_utf8_step(at, (size_t)(end - at), &used);
+            ex_buf_add(w->buf, "\xef\xbf\xbd", 3);
+            at += used;
+        }
+    }
+    ex_buf_putc(w->buf, '"');
+}
+
+void ex_json_put_string(ex_json_writer *w, const char *text)
+{
+    if (text)
+        ex_json_put_bytes(w, text, strlen(text));
+    else
+        ex_json_put_raw(w, "null", 4);
+}
+
+void ex_json_put_i64(ex_json_writer *w, int64_t value)
+{
+    next_value(w);
+    ex_buf_put_i64(w->buf, value);
+}
+
+void ex_json_put_double(ex_json_writer *w, double value)
+{
+    char text[32];
+
+    if (!isfinite(value)) {
+        ex_json_put_raw(w, "null", 4);
+        return;
+    }
+    int length = 0;
+    /* The shortest that reads back the same. */
+    for (int digits = 15; digits <= 17; digits++) {
+        length = snprintf(text, sizeof text, "%.*g", digits, value);
+        double back = strtod(text, NULL);
+        if (memcmp(&back, &value, sizeof back) == 0)
+            break;
+    }
+    char *comma = strchr(text, ','); /* of the host program's locale */
+    if (comma)
+        *comma = '.';
+    ex_json_put_raw(w, text, (size_t)length);
+}
+
+void ex_json_put_bool(ex_json_writer *w, int32_t value)
+{
+    if (value)
+        ex_json_put_raw(w, "true", 4);
+    else
+        ex_json_put_raw(w, "false", 5);
+}
+
+void ex_json_put_raw(ex_json_writer *w, const char *json, size_t length)
+{
+    next_value(w);
+    ex_buf_add(w->buf, json, length);
+}
+
+void ex_json_add_string(ex_json_writer *w, const char *name, const char *text)
+{
+    if (!text)
+        return;
+    ex_json_key(w, name);
+    ex_json_put_string(w, text);
+}
+
+void ex_json_add_i64(ex_json_writer *w, const char *name, int64_t value)
+{
+    ex_json_key(w, name);
+    ex_json_put_i64(w, value);
+}
+
+void ex_json_add_bool(ex_json_writer *w, const char *name, int32_t value)
+{
+    ex_json_key(w, name);
+    ex_json_put_bool(w, value);
+}
+
+void ex_json_add_time(ex_json_writer *w, const char *name, int64_t us)
+{
+    char text[EX_TIME_TEXT];
+
+    if (us == 0)
+        return;
+    ex_time_format(us, text);
+    ex_json_key(w, name);
+    ex_json_put_bytes(w, text, EX_TIME_TEXT - 1);
+}
