@@ -47,7 +47,8 @@ foreach(kind postgres sqlite)
         file(READ ${DIRECTORY}/${name} bytes HEX)
         string(REGEX REPLACE
             "(................................)" "\\1\n" bytes "${bytes}")
-        string(REGEX REPLACE "([0-9a-f][0-9a-f])" "'\\x\\1'," bytes "${bytes}")
+        string(REGEX REPLACE "([0-9a-f][0-9a-f])" "'\\\\x\\1'," bytes
+            "${bytes}")
         string(APPEND text
             "\nstatic const char ${array}[] = {\n${bytes}0};\n")
         string(APPEND rows "    {${count}, \"${title}\", ${array}},\n")
