@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/* PostgreSQL under the store suite: a database for each test. */
+#include <libpq-fe.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "store/suite.h"
+
+static char name[80];
+static char url[1000];
+static PGconn *connection;
+
+const char *backend_missing(void)
+{
+    const char *given = getenv("EXECUTR_TEST_PG_URL");
+
+    return given && *given ? NULL
+                           : "set EXECUTR_TEST_PG_URL, or run this by "
+                             "scripts/with-postgres";
+}
+
+int backend_is_shared(void)
+{
+    return 1;
+}
+
+static PGconn *connect_to(const char *where)
+{
+    PGconn *opened = PQconnectdb(where);
+
+    cr_assert_eq(
+        PQstatus(opened), CONNECTION_OK, "%s: %s", where,
+        PQerrorMessage(opened));
+    return opened;
+}
+
+/* CREATE and DROP DATABASE, from the database that was given. */
+static void manage(const char *verb, const char *tail)
+{
+    char text[200];
+    PGconn *manager = connect_to(getenv("EXECUTR_TEST_PG_URL"));
+
+    snprintf(text, sizeof text, "%s DATABASE %s%s", verb, name, tail);
+    PGresult *result = PQexec(manager, text);
+    cr_assert_eq(
+        PQresultStatus(result), PGRES_COMMAND_OK, "%s: %s", text,
+        PQerrorMessage(manager));
+    PQclear(result);
+    PQfinish(manager);
+}
+
+/* The given URL with the new database in place of its own. */
+void backend_create(void)
+{
+    const char *given = getenv("EXECUTR_TEST_PG_URL");
+    const char *host = strstr(given, "://");
+
+    cr_assert(host, "EXECUTR_TEST_PG_URL is no URL");
+    size_t end = strcspn(host + 3, "/?") + (size_t)(host + 3 - given);
+    const char *query = strchr(given, '?');
+    snprintf(name, sizeof name, "executr_store_%ld", (long)getpid());
+    snprintf(
+        url, sizeof url, "%.*s/%s%s", (int)end, given, name,
+        query ? query : "");
+    manage("CREATE", "");
+}
+
+const char *backend_url(void)
+{
+    return url;
+}
+
+void backend_drop(void)
+{
+    PQfinish(connection);
+    connection = NULL;
+    manage("DROP", " WITH (FORCE)");
+}
+
+static PGresult *run(const char *query, ExecStatusType wanted)
+{
+    if (!connection)
+        connection = connect_to(url);
+    PGresult *result = PQexec(connection, query);
+    cr_assert_eq(
+        PQresultStatus(result), wanted, "%s: %s", query,
+        PQerrorMessage(connection));
+    return result;
+}
+
+int64_t backend_number(const char *query)
+{
+    PGresult *result = run(query, PGRES_TUPLES_OK);
+    cr_assert(PQntuples(result) >= 1, "%s: no row", query);
+    int64_t value = strtoll(PQgetvalue(result, 0, 0), NULL, 10);
+    PQclear(result);
+    return value;
+}
+
+void backend_exec(const char *query)
+{
+    PQclear(run(query, PGRES_COMMAND_OK));
+}
+
+const char *backend_earlier(const char *column, int64_t ms)
+{
+    static char text[200];
+
+    snprintf(
+        text, sizeof text, "%s - interval '%lld milliseconds'", column,
+        (long long)ms);
+    return text;
+}
