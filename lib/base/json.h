@@ -20,8 +20,10 @@ executr_status ex_json_parse(
     const char *text, size_t length, ex_json **out, executr_error *err)
     EXECUTR_CHECKED;
 
-/* The same, but strings that are no names may hold NULs (outputs do): read
- * those with ex_json_string and its length; ex_json_read_string refuses them. */
+/*
+ * The same, but strings that are no names may hold NULs (outputs do): read
+ * those with ex_json_string and its length; ex_json_read_string refuses them.
+ */
 executr_status ex_json_parse_nul(
     const char *text, size_t length, ex_json **out, executr_error *err)
     EXECUTR_CHECKED;

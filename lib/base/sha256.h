@@ -25,7 +25,8 @@ executr_status ex_sha256_bytes(
 /* 1 for exactly 64 of 0-9a-f, else 0 (NULL too). */
 int32_t ex_sha256_valid(const char *hex);
 
-/* Copy 64 hex digits of either case as lower case; E_ARGUMENT naming `field`. */
+/* Copy 64 hex digits of either case as lower case; else E_ARGUMENT naming
+ * `field`. */
 executr_status ex_sha256_normalize(
     const char *hex, char out[EX_SHA256_HEX], const char *field,
     executr_error *err) EXECUTR_CHECKED;

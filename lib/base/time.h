@@ -10,7 +10,8 @@ int64_t ex_monotonic_us(void); /* never steps; only differences mean anything */
 
 #define EX_TIME_TEXT 28 /* 2026-01-01T12:00:00.123456Z and NUL */
 void ex_time_format(int64_t us, char out[EX_TIME_TEXT]);
-/* Any RFC 3339 text with up to 9 fraction digits and Z or an offset; 0 or -1. */
+/* Any RFC 3339 text with up to 9 fraction digits and Z or an offset; 0, or
+ * -1. */
 int ex_time_parse(const char *text, int64_t *us);
 
 /*
