@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+/* Commands about jobs that are there: status, cancel, retry, wait, logs. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli.h"
+
+static const app_flag *const tables[] = {cli_flags, NULL};
+
+/* Read the line of a command that takes one job id, or (most 0) any number. */
+static int read_ids(
+    const app_command *command, int argc, char **argv, size_t most,
+    app_rest *rest)
+{
+    int code = app_flags_read(command, argc, argv, rest);
+    if (code != APP_GO_ON)
+        return code;
+    if (rest->count == 0)
+        return app_usage(command, "give the id of a job");
+    if ((most && rest->count > most) || rest->after_count)
+        return app_usage(command, "one job id is all it takes");
+    return APP_GO_ON;
+}
+
+int cmd_status(int argc, char **argv)
+{
+    static const app_command command = {
+        "executr status", "ID", "show a job", NULL, tables};
+    app_rest rest;
+    executr_error err;
+    executr_jobs *jobs = NULL;
+    int code = read_ids(&command, argc, argv, 1, &rest);
+    if (code != APP_GO_ON)
+        return code;
+    executr_client *client = cli_open(&code);
+    if (!client)
+        return code;
+    if (executr_client_get(client, rest.words[0], &jobs, &err))
+        code = app_fail(&err);
+    else
+        code = cli_print_job(executr_jobs_at(jobs, 0), EXECUTR_PART_ALL);
+    executr_jobs_free(jobs);
+    executr_client_free(client);
+    return code;
+}
+
+int cmd_cancel(int argc, char **argv)
+{
+    static const app_command command = {
+        "executr cancel", "ID...", "cancel jobs",
+        "A pending job is cancelled at once, a running one is told to stop.",
+        tables};
+    app_rest rest;
+    executr_error err;
+    int code = read_ids(&command, argc, argv, 0, &rest);
+    if (code != APP_GO_ON)
+        return code;
+    executr_client *client = cli_open(&code);
+    if (!client)
+        return code;
+    code = APP_OK;
+    for (size_t i = 0; i < rest.count; i++) {
+        int32_t running = 0;
+        if (executr_client_cancel(client, rest.words[i], &running, &err))
+            code = app_fail(&err);
+        else if (cli_json())
+            printf(
+                "{\"id\":\"%s\",\"status\":\"%s\"}\n", rest.words[i],
+                running ? "running" : "cancelled");
+        else
+            printf(
+                "%s %s\n", rest.words[i],
+                running ? "was told to stop" : "is cancelled");
+    }
+    executr_client_free(client);
+    return code;
+}
+
+int cmd_retry(int argc, char **argv)
+{
+    static const app_command command = {
+        "executr retry", "ID", "run a failed or cancelled job again", NULL,
+        tables};
+    app_rest rest;
+    executr_error err;
+    executr_jobs *jobs = NULL;
+    int code = read_ids(&command, argc, argv, 1, &rest);
+    if (code != APP_GO_ON)
+        return code;
+    executr_client *client = cli_open(&code);
+    if (!client)
+        return code;
+    if (executr_client_retry(client, rest.words[0], &jobs, &err))
+        code = app_fail(&err);
+    else
+        code = cli_print_job(executr_jobs_at(jobs, 0), 0);
+    executr_jobs_free(jobs);
+    executr_client_free(client);
+    return code;
+}
+
+int cmd_wait(int argc, char **argv)
+{
+    static const app_command command = {
+        "executr wait", "ID...", "wait until jobs are over",
+        "It exits with the exit code of the job; of several, with that of the "
+        "first that failed.",
+        tables};
+    app_rest rest;
+    int code = read_ids(&command, argc, argv, 0, &rest);
+    if (code != APP_GO_ON)
+        return code;
+    executr_client *client = cli_open(&code);
+    if (!client)
+        return code;
+    int first = APP_OK;
+    for (size_t i = 0; i < rest.count; i++) {
+        executr_jobs *jobs = NULL;
+        code = cli_wait(client, rest.words[i], 0, &jobs);
+        if (code == APP_GO_ON) {
+            const executr_job *job = executr_jobs_at(jobs, 0);
+            code = cli_exit_code(job);
+            if (cli_json())
+                cli_print_job(job, EXECUTR_PART_ALL);
+            else
+                printf(
+                    "%s %s\n", executr_job_id(job),
+                    executr_job_status_word(executr_job_status(job)));
+        }
+        executr_jobs_free(jobs);
+        if (first == APP_OK)
+            first = code;
+    }
+    executr_client_free(client);
+    return first;
+}
+
+int cmd_logs(int argc, char **argv)
+{
+    static int32_t follow;
+    static const char *stream;
+    static const app_flag flags[] = {
+        {"follow", 'f', APP_SWITCH, &follow, NULL, NULL,
+         "go on until the job is over", 0, 0},
+        {"stream", 0, APP_CHOICE, &stream, "both|stdout|stderr", "both",
+         "which output to print", 0, 0},
+        {0}};
+    static const app_flag *const both[] = {flags, cli_flags, NULL};
+    static const app_command command = {
+        "executr logs", "ID", "print what a job wrote",
+        "Its stdout goes to stdout and its stderr to stderr, byte by byte.",
+        both};
+    app_rest rest;
+    executr_error err;
+    int code = read_ids(&command, argc, argv, 1, &rest);
+    if (code != APP_GO_ON)
+        return code;
+    executr_client *client = cli_open(&code);
+    if (!client)
+        return code;
+    code = APP_OK;
+    if (strcmp(stream, "stderr") != 0 &&
+        executr_client_output(
+            client, rest.words[0], 1, 0, follow, cli_write_stdout, NULL, &err))
+        code = app_fail(&err);
+    if (code == APP_OK && strcmp(stream, "stdout") != 0 &&
+        executr_client_output(
+            client, rest.words[0], 2, 0, follow, cli_write_stderr, NULL, &err))
+        code = app_fail(&err);
+    executr_client_free(client);
+    return code;
+}

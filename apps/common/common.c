@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/* Messages, logs, tokens and places that the programs share. */
+#include "common/common.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/fs.h"
+#include "base/log.h"
+
+int app_fail(const executr_error *err)
+{
+    fprintf(stderr, "executr: %s\n", err->message);
+    return err->status == EXECUTR_E_ARGUMENT ? APP_USAGE : APP_FAILED;
+}
+
+int app_failf(const char *format, ...)
+{
+    va_list list;
+    fputs("executr: ", stderr);
+    va_start(list, format);
+    vfprintf(stderr, format, list);
+    va_end(list);
+    fputc('\n', stderr);
+    return APP_FAILED;
+}
+
+executr_log app_log(const app_log_flags *flags)
+{
+    static ex_stderr_log settings;
+    settings.level = ex_log_level_parse(flags->level);
+    settings.json = flags->format ? strcmp(flags->format, "json") == 0
+                                  : !isatty(STDERR_FILENO);
+    return ex_stderr_log_hook(&settings);
+}
+
+const char *app_token(const char *file, int *code)
+{
+    static ex_buf text;
+    *code = APP_GO_ON;
+    if (!file) {
+        const char *token = getenv("EXECUTR_TOKEN");
+        return token && *token ? token : NULL;
+    }
+    executr_error err;
+    ex_buf_init(&text, 4096);
+    if (ex_fs_read(file, &text, &err)) {
+        *code = app_fail(&err);
+        return NULL;
+    }
+    if (text.data)
+        text.data[strcspn(text.data, "\r\n")] = '\0';
+    if (!ex_buf_text(&text)[0]) {
+        *code = app_failf("%s holds no token; put one on its first line", file);
+        return NULL;
+    }
+    return text.data;
+}
+
+const char *app_data_path(const char *name)
+{
+    static ex_buf path;
+    executr_error err;
+    const char *base = getenv("XDG_DATA_HOME");
+    ex_buf_init(&path, PATH_MAX);
+    if (base && base[0] == '/') {
+        ex_buf_puts(&path, base);
+    } else if (ex_fs_expand(&path, "~/.local/share", &err)) {
+        return NULL;
+    }
+    ex_buf_puts(&path, "/executr/");
+    ex_buf_puts(&path, name);
+    return path.failed ? NULL : path.data;
+}
+
+int app_exec(const char *name, char **argv)
+{
+    char path[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+    if (n > 0) {
+        path[n] = '\0';
+        char *slash = strrchr(path, '/');
+        size_t room = sizeof path - (size_t)(slash + 1 - path);
+        snprintf(slash + 1, room, "%s", name);
+        execv(path, argv);
+    }
+    execvp(name, argv);
+    return app_failf(
+        "can't start %s: %s; is it installed beside executr?", name,
+        strerror(errno));
+}

@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Carries requests from civetweb to the API and answers back. It trusts
+ * nothing of a request: what civetweb lets through although it is ambiguous
+ * (two lengths, a length and chunks, more headers than it keeps) is refused
+ * here, bodies have a size limit before the first byte is read and a deadline
+ * of their own.
+ */
+#include "http.h"
+
+#include <civetweb.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/alloc.h"
+#include "base/fail.h"
+#include "base/log.h"
+#include "base/time.h"
+
+#define READ_PIECE 16384
+#define BODY_DEADLINE_US (INT64_C(60) * 1000000)
+#define BODY_SLOWEST (64 * 1024) /* bytes a second beyond the deadline */
+
+struct http_server {
+    struct mg_context *context;
+    api *api;
+    int32_t port;
+};
+
+/* One request on its way. */
+typedef struct exchange {
+    struct mg_connection *connection;
+    const struct mg_request_info *info;
+    const api_route *route;
+    int64_t limit;    /* of the body */
+    int64_t got;      /* bytes of body read */
+    int64_t deadline; /* monotonic µs */
+    int32_t whole;    /* the body was read to its end */
+    int32_t head;     /* HEAD: no body in the answer */
+} exchange;
+
+static size_t count_header(const struct mg_request_info *info, const char *name)
+{
+    size_t count = 0;
+    for (int i = 0; i < info->num_headers; i++)
+        count += strcasecmp(info->http_headers[i].name, name) == 0;
+    return count;
+}
+
+/* Why this request can't be told apart from another; NULL if it can. */
+static const char *ambiguity(const struct mg_request_info *info)
+{
+    size_t lengths = count_header(info, "Content-Length");
+    size_t encodings = count_header(info, "Transfer-Encoding");
+    if (info->num_headers >= MG_MAX_HEADERS)
+        return "too many headers";
+    if (lengths > 1)
+        return "more than one Content-Length";
+    if (encodings > 1)
+        return "more than one Transfer-Encoding";
+    if (lengths && encodings)
+        return "both Content-Length and Transfer-Encoding";
+    if (info->http_version && strcmp(info->http_version, "1.1") == 0 &&
+        count_header(info, "Host") != 1)
+        return "there must be one Host header";
+    return NULL;
+}
+
+static const char *reason_of(int32_t status)
+{
+    const char *text = mg_get_response_code_text(NULL, status);
+    return text ? text : "";
+}
+
+/* The head of an answer; `length` -1 means chunked. */
+static void put_head(
+    ex_buf *out, const api_response *response, int64_t length, int keep)
+{
+    ex_buf_printf(
+        out, "HTTP/1.1 %d %s\r\n", (int)response->status,
+        reason_of(response->status));
+    if (response->status != 204)
+        ex_buf_printf(out, "Content-Type: %s\r\n", response->content_type);
+    if (length >= 0 && response->status != 204)
+        ex_buf_printf(out, "Content-Length: %lld\r\n", (long long)length);
+    else if (response->status != 204)
+        ex_buf_puts(out, "Transfer-Encoding: chunked\r\n");
+    ex_buf_puts(
+        out, "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n");
+    ex_buf_printf(out, "Connection: %s\r\n", keep ? "keep-alive" : "close");
+    ex_buf_puts(out, ex_buf_text(&response->headers));
+    ex_buf_puts(out, "\r\n");
+}
+
+typedef struct stream_target {
+    exchange *x;
+    int32_t chunked;
+} stream_target;
+
+static int32_t stream_write(void *ctx, const void *data, size_t length)
+{
+    stream_target *target = ctx;
+    const char *at = data;
+    while (length > 0) {
+        unsigned piece = length > (1 << 20) ? 1 << 20 : (unsigned)length;
+        int n = target->chunked
+                    ? mg_send_chunk(target->x->connection, at, piece)
+                    : mg_write(target->x->connection, at, piece);
+        if (n <= 0)
+            return -1;
+        at += piece;
+        length -= piece;
+    }
+    return 0;
+}
+
+static void send_stream(api *a, exchange *x, api_response *response)
+{
+    executr_error err;
+    ex_buf head;
+    stream_target target = {x, response->length < 0};
+    ex_buf_init(&head, 65536);
+    put_head(&head, response, response->length, 0);
+    mg_disable_keep_alive(x->connection);
+    int sent = mg_write(x->connection, head.data, head.length);
+    ex_buf_clear(&head);
+    if (sent <= 0 || x->head)
+        return;
+    executr_status st =
+        response->stream(a, response, stream_write, &target, &err);
+    if (st) /* the reader sees a short body; we say why */
+        ex_log(
+            &a->log, EXECUTR_LOG_WARN, "answer cut short", "error", err.message,
+            NULL);
+    else if (target.chunked)
+        mg_send_chunk(x->connection, "", 0);
+}
+
+static void send_answer(api *a, exchange *x, api_response *response)
+{
+    if (response->body.failed) {
+        executr_error err;
+        ex_fail_nomem(&err);
+        ex_buf_clear(&response->body);
+        ex_buf_init(&response->body, 65536);
+        api_error(response, &err);
+    }
+    if (!x->whole)
+        mg_disable_keep_alive(x->connection);
+    if (response->stream) {
+        send_stream(a, x, response);
+        return;
+    }
+    ex_buf out;
+    ex_buf_init(&out, EX_BUF_UNLIMITED);
+    put_head(&out, response, (int64_t)response->body.length, x->whole);
+    if (!x->head && response->status != 204)
+        ex_buf_add(&out, response->body.data, response->body.length);
+    /* One write, so that a small answer is one packet. A reader that went
+     * away is no error of ours. */
+    if (!out.failed)
+        mg_write(x->connection, out.data, out.length);
+    else
+        mg_disable_keep_alive(x->connection);
+    ex_buf_clear(&out);
+}
+
+/* A piece of the body: its bytes, 0 at the end, -1 when it broke off. */
+static int read_piece(exchange *x, void *data, size_t size)
+{
+    int64_t allowed = x->deadline + x->got * 1000000 / BODY_SLOWEST;
+    if (ex_monotonic_us() > allowed)
+        return -1;
+    size_t piece = size < READ_PIECE ? size : READ_PIECE;
+    int n = mg_read(x->connection, data, piece);
+    if (n > 0)
+        x->got += n;
+    if (n == 0 && x->info->content_length >= 0 &&
+        x->got < x->info->content_length)
+        return -1;
+    if (n == 0 || x->got == x->info->content_length)
+        x->whole = n >= 0;
+    return n;
+}
+
+/* executr_read over the body of a streamed request. */
+static int32_t read_stream(void *ctx, void *data, size_t size, size_t *length)
+{
+    exchange *x = ctx;
+    *length = 0;
+    if (x->whole)
+        return 0;
+    int n = read_piece(x, data, size);
+    if (n < 0)
+        return -1;
+    *length = (size_t)n;
+    return 0;
+}
+
+static void too_large(api_response *response, int64_t limit)
+{
+    api_errorf(
+        response, 413, "too_large", NULL,
+        "the body is larger than the limit of %lld bytes", (long long)limit);
+}
+
+static void incomplete(api_response *response)
+{
+    api_errorf(
+        response, 400, "incomplete_body", NULL,
+        "the body ended early, came too slowly or is badly chunked");
+}
+
+/* Read the body whole; 0, or -1 with the error answered. */
+static int read_body(exchange *x, ex_buf *body, api_response *response)
+{
+    ex_buf_init(body, (size_t)x->limit);
+    while (!x->whole) {
+        char *room = ex_buf_reserve(body, 1);
+        char extra;
+        size_t size = room ? body->capacity - body->length - 1 : 1;
+        if (room && size == 0)
+            size = 1;
+        if (body->failed == EXECUTR_E_NOMEM) {
+            executr_error err;
+            ex_fail_nomem(&err);
+            api_error(response, &err);
+            return -1;
+        }
+        size_t left = (size_t)x->limit - body->length;
+        int n = read_piece(
+            x, room ? room : &extra, size < left || !room ? size : left);
+        if (n < 0) {
+            incomplete(response);
+            return -1;
+        }
+        if (n > 0 && !room) {
+            too_large(response, x->limit);
+            x->whole = 0;
+            return -1;
+        }
+        if (n > 0)
+            ex_buf_used(body, (size_t)n);
+    }
+    return 0;
+}
+
+static void fill_request(
+    const struct mg_request_info *info, struct mg_connection *connection,
+    api_request *request)
+{
+    request->method = info->request_method;
+    request->path = info->local_uri ? info->local_uri : "";
+    request->query = info->query_string;
+    request->content_type = mg_get_header(connection, "Content-Type");
+    request->authorization = mg_get_header(connection, "Authorization");
+    request->idempotency_key = mg_get_header(connection, "Idempotency-Key");
+}
+
+static int has_body(const struct mg_request_info *info)
+{
+    return info->content_length > 0 ||
+           count_header(info, "Transfer-Encoding") > 0;
+}
+
+/* Check, find, read, answer; the response is filled at the end. */
+static void serve(api *a, exchange *x, ex_buf *body, api_response *response)
+{
+    api_request request = {0};
+    const char *unclear = ambiguity(x->info);
+    fill_request(x->info, x->connection, &request);
+    x->whole = !has_body(x->info);
+    x->head = strcmp(request.method, "HEAD") == 0;
+    if (unclear) {
+        x->whole = 0;
+        api_errorf(response, 400, "bad_request", NULL, "%s", unclear);
+        return;
+    }
+    x->route = api_find(&request, response);
+    if (!x->route)
+        return;
+    if (api_admit(a, x->route, &request, response))
+        return;
+    x->limit = api_body_limit(a, x->route);
+    int64_t most = x->limit < 0 ? a->max_binary_bytes : x->limit;
+    if (x->info->content_length > most) {
+        too_large(response, most);
+        return;
+    }
+    x->deadline = ex_monotonic_us() + BODY_DEADLINE_US;
+    const char *expect = mg_get_header(x->connection, "Expect");
+    if (!x->whole && expect && strcasecmp(expect, "100-continue") == 0)
+        mg_printf(x->connection, "HTTP/1.1 100 Continue\r\n\r\n");
+    if (x->limit < 0) {
+        request.read = read_stream;
+        request.read_ctx = x;
+    } else if (!x->whole) {
+        if (read_body(x, body, response))
+            return;
+        request.body = body->data;
+        request.length = body->length;
+    }
+    api_answer(a, x->route, &request, response);
+}
+
+static int handle(struct mg_connection *connection, void *data)
+{
+    http_server *server = data;
+    int64_t start = ex_monotonic_us();
+    exchange x = {.connection = connection};
+    ex_buf body;
+    api_response response;
+    x.info = mg_get_request_info(connection);
+    ex_buf_init(&body, 0);
+    api_response_init(&response);
+    serve(server->api, &x, &body, &response);
+    send_answer(server->api, &x, &response);
+    if (x.route)
+        metrics_request(
+            server->api->metrics, x.route->method, x.route->pattern,
+            ex_monotonic_us() - start);
+    int status = response.status;
+    api_response_clear(&response);
+    ex_buf_clear(&body);
+    return status;
+}
+
+static int log_message(const struct mg_connection *connection, const char *text)
+{
+    const struct mg_context *context = mg_get_context(connection);
+    http_server *server = context ? mg_get_user_data(context) : NULL;
+    if (server)
+        ex_log(
+            &server->api->log, EXECUTR_LOG_DEBUG, "web server", "error", text,
+            NULL);
+    return 1; /* said; civetweb writes no log of its own */
+}
+
+executr_status http_open(
+    api *a, const http_settings *settings, http_server **out,
+    executr_error *err)
+{
+    char listen[300];
+    char threads[24];
+    void *memory = NULL;
+    *out = NULL;
+    executr_status st = ex_alloc(&memory, sizeof(http_server), err);
+    if (st)
+        return st;
+    http_server *server = memory;
+    server->api = a;
+    snprintf(
+        listen, sizeof listen, "%s:%lld", settings->host,
+        (long long)settings->port);
+    snprintf(
+        threads, sizeof threads, "%lld", (long long)settings->max_connections);
+    const char *options[] = {
+        "listening_ports", listen, "num_threads", threads,
+        "enable_keep_alive", "yes", "keep_alive_timeout_ms", "5000",
+        "request_timeout_ms", "10000", "connection_queue", "4096",
+        "listen_backlog", "4096", "tcp_nodelay", "1",
+        "max_request_size", "16384", "enable_directory_listing", "no",
+        "access_control_allow_origin", "", "enable_auth_domain_check", "no",
+        NULL};
+    struct mg_callbacks callbacks = {.log_message = log_message};
+    mg_init_library(0);
+    server->context = mg_start(&callbacks, server, options);
+    if (!server->context) {
+        ex_free(server);
+        mg_exit_library();
+        return ex_fail(
+            err, EXECUTR_E_UNAVAILABLE,
+            "can't listen on %s: the port is taken, the address is not this "
+            "machine's (give an IPv4 address), or there is no memory for %s "
+            "threads; choose another with --port or --host",
+            listen, threads);
+    }
+    struct mg_server_port ports[4];
+    int count = mg_get_server_ports(server->context, 4, ports);
+    server->port = count > 0 ? ports[0].port : (int32_t)settings->port;
+    mg_set_request_handler(server->context, "/", handle, server);
+    *out = server;
+    return EXECUTR_OK;
+}
+
+int32_t http_port(const http_server *server)
+{
+    return server->port;
+}
+
+void http_close(http_server *server)
+{
+    if (!server)
+        return;
+    mg_stop(server->context);
+    mg_exit_library();
+    ex_free(server);
+}

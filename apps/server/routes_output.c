@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT */
+/* Raw outputs and binaries: answers that are bytes, not JSON. */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "api.h"
+#include "base/fail.h"
+
+#define FOLLOW_STEP_NS 200000000L /* between looks at a job that runs */
+
+static int is_over(const executr_job *job)
+{
+    int32_t status = executr_job_status(job);
+    return status != EXECUTR_JOB_PENDING && status != EXECUTR_JOB_RUNNING;
+}
+
+static executr_status write_output(
+    const executr_job *job, const api_response *response, executr_write write,
+    void *ctx, executr_error *err)
+{
+    size_t length = 0;
+    const char *data = response->which == 1 ? executr_job_stdout(job, &length)
+                                            : executr_job_stderr(job, &length);
+    if ((uint64_t)response->offset >= length)
+        return EXECUTR_OK;
+    size_t offset = (size_t)response->offset;
+    if (write(ctx, data + offset, length - offset))
+        return ex_fail(err, EXECUTR_E_CALLBACK, "the reader went away");
+    return EXECUTR_OK;
+}
+
+/* Wait until the job is over (or the server stops), then write its output. */
+static executr_status follow_output(
+    api *a, api_response *response, executr_write write, void *ctx,
+    executr_error *err)
+{
+    executr_queue *queue = atomic_load(&a->queue);
+    for (;;) {
+        executr_jobs *jobs = NULL;
+        executr_status st =
+            executr_queue_get(queue, response->subject, 0, &jobs, err);
+        int over = !st && is_over(executr_jobs_at(jobs, 0));
+        executr_jobs_free(jobs);
+        if ((st && !executr_status_retriable(st)) ||
+            atomic_load(&a->stopping))
+            return st ? st : EXECUTR_OK;
+        if (over)
+            break;
+        if (write(ctx, "", 0)) /* notices a reader that went away */
+            return ex_fail(err, EXECUTR_E_CALLBACK, "the reader went away");
+        nanosleep(&(struct timespec){0, FOLLOW_STEP_NS}, NULL);
+    }
+    executr_jobs *jobs = NULL;
+    executr_status st = executr_queue_get(
+        queue, response->subject, EXECUTR_PART_OUTPUT, &jobs, err);
+    if (!st)
+        st = write_output(executr_jobs_at(jobs, 0), response, write, ctx, err);
+    executr_jobs_free(jobs);
+    return st;
+}
+
+static int64_t min_i64(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static void answer_output(
+    api *a, api_request *request, api_response *response, int32_t which)
+{
+    executr_error err;
+    executr_jobs *jobs = NULL;
+    int64_t follow = 0;
+    executr_queue *queue = api_queue(a, response);
+    if (!queue ||
+        api_query_i64(
+            request, "offset", 0, INT64_MAX, &response->offset, response) ||
+        api_query_i64(request, "follow", 0, 1, &follow, response))
+        return;
+    if (executr_queue_get(
+            queue, request->id, EXECUTR_PART_OUTPUT, &jobs, &err)) {
+        api_error(response, &err);
+        return;
+    }
+    const executr_job *job = executr_jobs_at(jobs, 0);
+    response->status = 200;
+    response->content_type = "application/octet-stream";
+    response->which = which;
+    if (follow && !is_over(job)) {
+        response->follow = 1;
+        response->stream = follow_output;
+        snprintf(
+            response->subject, sizeof response->subject, "%s",
+            executr_job_id(job));
+    } else if (write_output(
+                   job, response, ex_buf_write, &response->body, &err)) {
+        api_error(response, &err);
+    }
+    executr_jobs_free(jobs);
+}
+
+void route_stdout(api *a, api_request *request, api_response *response)
+{
+    answer_output(a, request, response, 1);
+}
+
+void route_stderr(api *a, api_request *request, api_response *response)
+{
+    answer_output(a, request, response, 2);
+}
+
+static executr_status stream_binary(
+    api *a, api_response *response, executr_write write, void *ctx,
+    executr_error *err)
+{
+    return executr_queue_get_binary(
+        atomic_load(&a->queue), response->subject, response->offset, write,
+        ctx, err);
+}
+
+/* "Range: bytes=N-" is not parsed; resuming clients use ?offset=N. */
+void route_binary_get(api *a, api_request *request, api_response *response)
+{
+    executr_error err;
+    int64_t bytes = 0;
+    executr_queue *queue = api_queue(a, response);
+    if (!queue)
+        return;
+    if (executr_queue_binary_size(queue, request->id, &bytes, &err)) {
+        api_error(response, &err);
+        return;
+    }
+    if (api_query_i64(
+            request, "offset", 0, bytes, &response->offset, response))
+        return;
+    response->status = 200;
+    response->content_type = "application/octet-stream";
+    response->length = bytes - min_i64(response->offset, bytes);
+    response->stream = stream_binary;
+    snprintf(
+        response->subject, sizeof response->subject, "%s", request->id);
+}
+
+void route_binary_put(api *a, api_request *request, api_response *response)
+{
+    executr_error err;
+    int32_t created = 0;
+    executr_queue *queue = api_queue(a, response);
+    if (!queue)
+        return;
+    if (executr_queue_put_binary(
+            queue, request->id, request->read, request->read_ctx,
+            a->max_binary_bytes, &created, &err)) {
+        if (err.status == EXECUTR_E_CALLBACK)
+            api_errorf(
+                response, 400, "incomplete_body", NULL,
+                "the body ended before it was complete; send it again");
+        else
+            api_error(response, &err);
+        return;
+    }
+    response->status = created ? 201 : 200;
+    ex_buf_printf(&response->body, "{\"sha256\":\"%s\"}", request->id);
+}
