@@ -25,6 +25,11 @@
 #define EX_CLAIM_MAX 1000
 #define EX_WAIT_MAX_MS 60000
 #define EX_DURATION_MAX_MS (INT64_C(366) * 24 * 3600 * 1000)
+#define EX_LIMIT_MAX INT64_C(1000000000) /* of memory_mb and its like */
+#define EX_EXECUTOR_IP_MAX 64
+#define EX_IDEMPOTENCY_KEY_MAX 255
+#define EX_CLAIM_TYPES_MAX 100
+#define EX_ERROR_MESSAGE_MAX (64 * 1024) /* bytes; what is longer is cut */
 
 struct executr_attempt {
     int32_t number;
@@ -119,6 +124,48 @@ executr_status ex_job_unpack(
     executr_jobs *jobs, struct executr_job *job, executr_error *err)
     EXECUTR_CHECKED;
 
+/*
+ * Checks of what callers hand in. Each reads the caller's struct, which may be
+ * of an older release, into *out and refuses what breaks a limit; texts stay
+ * borrowed. *out may be the caller's own struct.
+ */
+/* The hash in *out is lower case (made in `arena` if it was not) and the
+ * priority is never the default. */
+executr_status ex_spec_take(
+    const executr_job_spec *spec, ex_arena *arena, executr_job_spec *out,
+    executr_error *err) EXECUTR_CHECKED;
+/* max_jobs is at least 1 in *out. */
+executr_status ex_claim_check(
+    const executr_claim *claim, executr_claim *out, executr_error *err)
+    EXECUTR_CHECKED;
+/* A long error message is cut, into `arena`; outcome 0 becomes exit for
+ * programs that exited. The job id is left to whoever parses it. */
+executr_status ex_report_check(
+    const executr_report *report, ex_arena *arena, executr_report *out,
+    executr_error *err) EXECUTR_CHECKED;
+/* 1 if the report says what the attempt used. */
+int32_t ex_report_has_usage(const executr_report *report);
+/* Texts are never NULL and max_jobs is at least 1 in *out. */
+executr_status ex_heartbeat_check(
+    const executr_heartbeat *heartbeat, executr_heartbeat *out,
+    executr_error *err) EXECUTR_CHECKED;
+executr_status ex_executor_id_check(const char *id, executr_error *err)
+    EXECUTR_CHECKED;
+
+/* A text of 1 to `max` characters without control characters, and, with
+ * `solid`, without white space; E_ARGUMENT naming `field`. */
+executr_status ex_word_check(
+    const char *text, const char *field, size_t max, int32_t solid,
+    executr_error *err) EXECUTR_CHECKED;
+
+/* Turn the E_ARGUMENT that ex_fail_field has just made into E_TOO_LARGE. */
+executr_status ex_as_too_large(executr_error *err);
+
+/* Words that only the library needs: 0 or "" for anything unknown. */
+int32_t ex_attempt_status_parse(const char *word);
+const char *ex_offer_word(int32_t bit); /* of 1 << bit */
+uint32_t ex_offer_parse(const char *word);
+
 /* The demands of a spec as EXECUTR_OFFER_… bits. */
 uint32_t ex_spec_demands(const executr_job_spec *spec);
 
@@ -143,18 +190,66 @@ void ex_job_write(
     const struct executr_job *job, int32_t parts, ex_json_writer *w);
 void ex_spec_write(const executr_job_spec *spec, ex_json_writer *w);
 void ex_claim_write(const executr_claim *claim, ex_json_writer *w);
+/* With id an element of POST /jobs/report; without, only the members that the
+ * bodies of /complete and /fail have beside executor_id, without braces. */
 void ex_report_write(
     const executr_report *report, int32_t with_id, ex_json_writer *w);
 void ex_heartbeat_write(const executr_heartbeat *heartbeat, ex_json_writer *w);
 
-/* Read one job object, or a bulk result (is_brief), into a new record. */
+/* Read one job object, or a bulk result (is_brief), into a new record. Of an
+ * answer, like the other readers of answers below: E_PROTOCOL if it is bad. */
 executr_status ex_job_read(
     const ex_json *object, executr_jobs *jobs, executr_error *err)
     EXECUTR_CHECKED;
-/* Read one submission; strings borrowed from the document and `arena`. */
+/* Read one submission and check it in full; strings borrowed from the document
+ * and `arena`. */
 executr_status ex_spec_read(
     const ex_json *object, ex_arena *arena, executr_job_spec *out,
     executr_error *err) EXECUTR_CHECKED;
+/* An array of strings (NULL is an empty one), and an object of strings as
+ * "NAME=value", copied into `arena`; *items is NULL only on failure. */
+executr_status ex_strings_read(
+    const ex_json *array, const char *field, ex_arena *arena,
+    const char ***items, size_t *count, executr_error *err) EXECUTR_CHECKED;
+executr_status ex_environment_read(
+    const ex_json *object, ex_arena *arena, const char ***items, size_t *count,
+    executr_error *err) EXECUTR_CHECKED;
+/* A string member that is a duration; 0 is refused if `positive`. */
+executr_status ex_duration_read(
+    const ex_json *object, const char *name, int32_t positive, int64_t *ms,
+    executr_error *err) EXECUTR_CHECKED;
+
+/* Other typed members, by the rules of ex_json_read_…: absent leaves the
+ * output alone. Texts are copied into `arena`. */
+executr_status ex_text_read(
+    const ex_json *object, const char *name, ex_arena *arena, const char **out,
+    executr_error *err) EXECUTR_CHECKED;
+executr_status ex_time_read(
+    const ex_json *object, const char *name, int64_t *us, executr_error *err)
+    EXECUTR_CHECKED;
+executr_status ex_word_read(
+    const ex_json *object, const char *name, int32_t (*parse)(const char *),
+    int32_t *out, executr_error *err) EXECUTR_CHECKED;
+
+/* Where to put the limits that submissions and records share. */
+typedef struct ex_limits {
+    int64_t *timeout_ms;
+    int64_t *kill_grace_ms;
+    int64_t *numbers[4]; /* memory_mb, cpu_seconds, max_processes,
+                            max_file_mb */
+    int32_t *isolation;
+} ex_limits;
+executr_status ex_limits_read(
+    const ex_json *object, const ex_limits *out, executr_error *err)
+    EXECUTR_CHECKED;
+
+/* The cache figures of an executor: hits, misses, bytes, max_bytes. */
+executr_status ex_cache_read(
+    const ex_json *object, int64_t *hits, int64_t *misses, int64_t *bytes,
+    int64_t *max_bytes, executr_error *err) EXECUTR_CHECKED;
+
+/* Turn an E_ARGUMENT about an answer into E_PROTOCOL. */
+executr_status ex_as_protocol(executr_status status, executr_error *err);
 
 /* Figures that come back from stores and servers. */
 struct executr_stats {

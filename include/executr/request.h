@@ -66,6 +66,19 @@ EXECUTR_API const char *const *executr_request_job_ids(
 EXECUTR_API const executr_filter *executr_request_filter(
     const executr_request *request);
 
+/*
+ * The answers that are no records. The heartbeat's, after the queue has set
+ * its verdicts: {"cancel":[ids],"lost":[ids]}.
+ */
+EXECUTR_API executr_status executr_heartbeat_json(
+    const executr_heartbeat *heartbeat, executr_write write, void *ctx,
+    executr_error *err) EXECUTR_CHECKED;
+/* Of a REPORT with one result for each of its reports:
+ * {"results":[{"id":"…","accepted":true}, …]}. */
+EXECUTR_API executr_status executr_report_results_json(
+    const executr_request *request, const executr_status *results,
+    executr_write write, void *ctx, executr_error *err) EXECUTR_CHECKED;
+
 EXECUTR_END_DECLS
 
 #endif
