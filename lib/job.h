@@ -14,7 +14,7 @@
 #include "base/uuid.h"
 
 /* Limits of the job model, as the REST API promises them. */
-#define EX_TYPE_MAX 128              /* characters */
+#define EX_TYPE_MAX 128 /* characters */
 #define EX_ARGUMENTS_MAX 1024
 #define EX_ARGUMENT_BYTES_MAX 131071 /* the kernel's own limit */
 #define EX_STRINGS_BYTES_MAX (1024 * 1024)
@@ -72,7 +72,7 @@ struct executr_job {
     int32_t isolation;
     int32_t has_output; /* stdout and stderr below are known */
     int32_t has_attempts;
-    int32_t is_brief;   /* id, type, priority and status only are known */
+    int32_t is_brief; /* id, type, priority and status only are known */
     const char *type;
     const char *binary_url;
     const char *executor_id;
@@ -114,15 +114,15 @@ executr_status ex_jobs_new(executr_jobs **out, executr_error *err)
 
 /* Append an empty record (texts "", arrays "[]" and "{}"). */
 executr_status ex_jobs_add(
-    executr_jobs *jobs, struct executr_job **out, executr_error *err)
-    EXECUTR_CHECKED;
+    executr_jobs *jobs, struct executr_job **out,
+    executr_error *err) EXECUTR_CHECKED;
 
 /* Fill arguments[] and environment[] from their JSON, if not done yet.
  * executr_queue_* and executr_client_* do this before they hand records out
  * that will be read by getters (claims, gets). */
 executr_status ex_job_unpack(
-    executr_jobs *jobs, struct executr_job *job, executr_error *err)
-    EXECUTR_CHECKED;
+    executr_jobs *jobs, struct executr_job *job,
+    executr_error *err) EXECUTR_CHECKED;
 
 /*
  * Checks of what callers hand in. Each reads the caller's struct, which may be
@@ -136,8 +136,8 @@ executr_status ex_spec_take(
     executr_error *err) EXECUTR_CHECKED;
 /* max_jobs is at least 1 in *out. */
 executr_status ex_claim_check(
-    const executr_claim *claim, executr_claim *out, executr_error *err)
-    EXECUTR_CHECKED;
+    const executr_claim *claim, executr_claim *out,
+    executr_error *err) EXECUTR_CHECKED;
 /* A long error message is cut, into `arena`; outcome 0 becomes exit for
  * programs that exited. The job id is left to whoever parses it. */
 executr_status ex_report_check(
@@ -175,8 +175,8 @@ void ex_spec_environment_json(const executr_job_spec *spec, ex_buf *out);
 
 /* 64 hex digits that are equal for equal descriptions (idempotency). */
 executr_status ex_spec_digest(
-    const executr_job_spec *spec, char out[65], executr_error *err)
-    EXECUTR_CHECKED;
+    const executr_job_spec *spec, char out[65],
+    executr_error *err) EXECUTR_CHECKED;
 
 /* The legal moves of a job's status, pure. */
 int32_t ex_job_may_move(int32_t from, int32_t to);
@@ -199,8 +199,8 @@ void ex_heartbeat_write(const executr_heartbeat *heartbeat, ex_json_writer *w);
 /* Read one job object, or a bulk result (is_brief), into a new record. Of an
  * answer, like the other readers of answers below: E_PROTOCOL if it is bad. */
 executr_status ex_job_read(
-    const ex_json *object, executr_jobs *jobs, executr_error *err)
-    EXECUTR_CHECKED;
+    const ex_json *object, executr_jobs *jobs,
+    executr_error *err) EXECUTR_CHECKED;
 /* Read one submission and check it in full; strings borrowed from the document
  * and `arena`. */
 executr_status ex_spec_read(
@@ -225,8 +225,8 @@ executr_status ex_text_read(
     const ex_json *object, const char *name, ex_arena *arena, const char **out,
     executr_error *err) EXECUTR_CHECKED;
 executr_status ex_time_read(
-    const ex_json *object, const char *name, int64_t *us, executr_error *err)
-    EXECUTR_CHECKED;
+    const ex_json *object, const char *name, int64_t *us,
+    executr_error *err) EXECUTR_CHECKED;
 executr_status ex_word_read(
     const ex_json *object, const char *name, int32_t (*parse)(const char *),
     int32_t *out, executr_error *err) EXECUTR_CHECKED;
@@ -240,8 +240,8 @@ typedef struct ex_limits {
     int32_t *isolation;
 } ex_limits;
 executr_status ex_limits_read(
-    const ex_json *object, const ex_limits *out, executr_error *err)
-    EXECUTR_CHECKED;
+    const ex_json *object, const ex_limits *out,
+    executr_error *err) EXECUTR_CHECKED;
 
 /* The cache figures of an executor: hits, misses, bytes, max_bytes. */
 executr_status ex_cache_read(
@@ -288,15 +288,15 @@ struct executr_executors {
 executr_status ex_executors_new(executr_executors **out, executr_error *err)
     EXECUTR_CHECKED;
 executr_status ex_executors_add(
-    executr_executors *executors, ex_executor **out, executr_error *err)
-    EXECUTR_CHECKED;
+    executr_executors *executors, ex_executor **out,
+    executr_error *err) EXECUTR_CHECKED;
 void ex_stats_write(const struct executr_stats *stats, ex_json_writer *w);
 executr_status ex_stats_read(
-    const ex_json *object, struct executr_stats **out, executr_error *err)
-    EXECUTR_CHECKED;
+    const ex_json *object, struct executr_stats **out,
+    executr_error *err) EXECUTR_CHECKED;
 void ex_executor_write(const ex_executor *executor, ex_json_writer *w);
 executr_status ex_executor_read(
-    const ex_json *object, executr_executors *executors, executr_error *err)
-    EXECUTR_CHECKED;
+    const ex_json *object, executr_executors *executors,
+    executr_error *err) EXECUTR_CHECKED;
 
 #endif

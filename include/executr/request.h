@@ -14,13 +14,13 @@ EXECUTR_BEGIN_DECLS
 typedef struct executr_request executr_request;
 
 enum {
-    EXECUTR_REQUEST_SUBMIT = 1,        /* one submission */
-    EXECUTR_REQUEST_BULK = 2,          /* array of up to 10,000 of them */
+    EXECUTR_REQUEST_SUBMIT = 1, /* one submission */
+    EXECUTR_REQUEST_BULK = 2,   /* array of up to 10,000 of them */
     EXECUTR_REQUEST_CLAIM = 3,
     EXECUTR_REQUEST_COMPLETE = 4,
     EXECUTR_REQUEST_FAIL = 5,
-    EXECUTR_REQUEST_REPORT = 6,        /* up to 1,000 ends */
-    EXECUTR_REQUEST_HEARTBEAT = 7,     /* of a whole executor */
+    EXECUTR_REQUEST_REPORT = 6,    /* up to 1,000 ends */
+    EXECUTR_REQUEST_HEARTBEAT = 7, /* of a whole executor */
     EXECUTR_REQUEST_JOB_HEARTBEAT = 8,
     EXECUTR_REQUEST_BULK_CANCEL = 9
 };
