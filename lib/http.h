@@ -27,35 +27,41 @@ typedef struct ex_http_request {
     void *write_ctx;
     int64_t max_bytes;         /* of the answer; 0: 64 MiB */
     int64_t timeout_ms;        /* of the whole; 0: none */
-    int64_t stall_ms;          /* no byte for so long; 0: none */
+    int64_t stall_ms;          /* slower than 100 bytes/s so long; 0: none */
     int64_t connect_ms;        /* 0: 10 s */
-    int32_t redirects;         /* 1: follow up to five */
+    int32_t redirects;         /* 1: follow up to five; never with a token */
+    /* Told the length of a streamed answer (-1: unknown) before its first
+     * byte, with write_ctx; anything but 0 stops the request. Or NULL. */
+    int32_t (*length)(void *ctx, int64_t bytes);
 } ex_http_request;
 
 typedef struct ex_http_response {
     int32_t status;            /* HTTP status; 0 if there was no answer */
-    ex_buf body;
+    ex_buf body;               /* of an error: its first 64 KiB */
     ex_buf link;               /* the Link header, for paging */
     int64_t retry_after_ms;    /* -1: none */
     int64_t content_length;    /* -1: unknown */
 } ex_http_response;
 
-/* `idle_ms`: unused connections are closed after this. */
 executr_status ex_http_open(ex_http **out, executr_error *err) EXECUTR_CHECKED;
 void ex_http_free(ex_http *http); /* ends what is under way without callback */
 
 /*
  * The end of a request, told by ex_http_step. `status` is OK when an answer
  * with any HTTP status came, whole; else E_UNAVAILABLE (no connection, reset,
- * short), E_TIMEOUT, E_TOO_LARGE, E_CALLBACK, E_ARGUMENT (bad URL or scheme).
- * The response lasts for the callback; it may start new requests.
+ * short), E_TIMEOUT, E_TOO_LARGE, E_CALLBACK, E_PROTOCOL (not HTTP, a bad
+ * certificate, a redirect to elsewhere). The response lasts for the callback,
+ * which may start new requests; read, write and length may not.
  */
 typedef void (*ex_http_done)(
     void *ctx, executr_status status, const ex_http_response *response,
     const executr_error *err);
 
-/* Start; the request struct is copied, its url and headers too, the body is
- * borrowed until the end. *id names it for ex_http_cancel (may be NULL). */
+/*
+ * Start; the request struct is copied, its url and headers too, the body is
+ * borrowed until the end. *id names it for ex_http_cancel (may be NULL).
+ * E_ARGUMENT: a URL that is not http or https, a token that is not one word.
+ */
 executr_status ex_http_start(
     ex_http *http, const ex_http_request *request, ex_http_done done, void *ctx,
     uint64_t *id, executr_error *err) EXECUTR_CHECKED;
@@ -75,5 +81,9 @@ executr_status ex_http_call(
     ex_http *http, const ex_http_request *request, ex_http_response *response,
     executr_error *err) EXECUTR_CHECKED;
 void ex_http_response_clear(ex_http_response *response);
+
+/* Append a URL for messages: without user, password and query, which are
+ * secrets more often than not. */
+void ex_http_show_url(ex_buf *out, const char *url);
 
 #endif

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The binary cache: pins, and who verifies or fetches what, once for all
+ * threads that ask.
+ */
+#include "cache.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/fail.h"
+#include "base/log.h"
+
+/* The link that leads to the entry of a hash, or to NULL. */
+static ex_entry **find(executr_cache *cache, const char *sha256)
+{
+    static const char digits[] = "0123456789abcdef";
+    size_t slot = (size_t)(strchr(digits, sha256[0]) - digits) * 16 +
+                  (size_t)(strchr(digits, sha256[1]) - digits);
+    ex_entry **link = &cache->slots[slot];
+
+    while (*link && strcmp((*link)->sha256, sha256) != 0)
+        link = &(*link)->next;
+    return link;
+}
+
+static executr_status find_or_add(
+    executr_cache *cache, const char *sha256, ex_entry **out,
+    executr_error *err)
+{
+    ex_cache_path path;
+    char name[2 + 1 + EX_SHA256_HEX];
+    void *memory;
+
+    ex_entry **link = find(cache, sha256);
+    *out = *link;
+    if (*out)
+        return EXECUTR_OK;
+    memcpy(name, sha256, 2);
+    name[2] = '/';
+    memcpy(name + 3, sha256, EX_SHA256_HEX);
+    ex_cache_join(cache, "objects", name, &path);
+    size_t length = strlen(path.text) + 1;
+    executr_status st = ex_alloc(&memory, sizeof(ex_entry) + length, err);
+    if (st)
+        return st;
+    ex_entry *entry = memory;
+    memcpy(entry->sha256, sha256, EX_SHA256_HEX);
+    memcpy(entry->path, path.text, length);
+    entry->lock_fd = -1;
+    entry->failed_turn = UINT64_MAX;
+    *link = entry;
+    *out = entry;
+    return EXECUTR_OK;
+}
+
+/* Drop an entry that holds nothing and that nobody is at. */
+static void remove_unused(executr_cache *cache, ex_entry *entry)
+{
+    if (entry->busy || entry->waiting || entry->pins)
+        return;
+    *find(cache, entry->sha256) = entry->next;
+    ex_free(entry);
+}
+
+void ex_cache_forget(executr_cache *cache, const char *sha256)
+{
+    pthread_mutex_lock(&cache->mutex);
+    ex_entry *entry = *find(cache, sha256);
+    if (entry)
+        remove_unused(cache, entry);
+    pthread_mutex_unlock(&cache->mutex);
+}
+
+static int same_origin(const ex_origin *a, const ex_origin *b)
+{
+    if (a->fetch || b->fetch)
+        return a->fetch == b->fetch && a->fetch_ctx == b->fetch_ctx;
+    return a->url && b->url && strcmp(a->url, b->url) == 0;
+}
+
+/*
+ * Wait until the entry is free. Who waited for a fetch from the same place
+ * shares its failure, instead of asking a dead server once more each.
+ */
+static executr_status wait_free(
+    executr_cache *cache, ex_entry *entry, const ex_origin *origin,
+    executr_error *err)
+{
+    executr_status st = EXECUTR_OK;
+
+    entry->waiting++;
+    while (!st && entry->busy) {
+        uint64_t turn = entry->turn;
+        int same = same_origin(entry->origin, origin);
+        while (entry->busy && entry->turn == turn)
+            pthread_cond_wait(&cache->changed, &cache->mutex);
+        if (same && entry->failed_turn == turn) {
+            st = entry->failure.status;
+            if (err)
+                *err = entry->failure;
+        }
+    }
+    entry->waiting--;
+    return st;
+}
+
+/*
+ * Enter with the mutex held: *out is the entry, pinned already, or busy for
+ * the caller to acquire. *out is NULL when a peek would have to wait.
+ */
+static executr_status enter(
+    executr_cache *cache, const char *sha256, const ex_origin *origin,
+    ex_entry **out, executr_error *err)
+{
+    ex_entry *entry;
+    int peeks = !origin->url && !origin->fetch;
+
+    *out = NULL;
+    executr_status st = find_or_add(cache, sha256, &entry, err);
+    if (st || (entry->busy && peeks))
+        return st;
+    st = wait_free(cache, entry, origin, err);
+    if (st) {
+        if (!entry->verified)
+            remove_unused(cache, entry);
+        return st;
+    }
+    *out = entry;
+    if (entry->pins && ex_cache_unchanged(entry)) {
+        entry->pins++;
+        cache->hits++;
+        return EXECUTR_OK;
+    }
+    entry->busy = 1;
+    entry->origin = origin;
+    return EXECUTR_OK;
+}
+
+/*
+ * Lock the hash against eviction and see that its file is there, fetched by
+ * somebody or by us. Runs without the mutex, with the entry busy.
+ */
+static executr_status acquire(
+    executr_cache *cache, ex_entry *entry, const ex_origin *origin, int *good,
+    int *fetched, executr_error *err)
+{
+    int got;
+
+    *good = 0;
+    executr_status st = EXECUTR_OK;
+    int peeks = !origin->url && !origin->fetch;
+    if (peeks && access(entry->path, F_OK) != 0)
+        return EXECUTR_OK;
+    if (entry->lock_fd < 0)
+        st = ex_cache_lock(cache, entry->sha256, 0, &entry->lock_fd, err);
+    if (!st)
+        st = ex_cache_check(cache, entry, good, err);
+    if (st || *good || peeks)
+        return st;
+    st = ex_cache_lock_fetch(entry->lock_fd, 1, &got, err);
+    if (st)
+        return st;
+    /* Another process may have fetched it while we waited for the lock. */
+    st = ex_cache_check(cache, entry, good, err);
+    if (!st && !*good) {
+        *fetched = 1;
+        st = ex_cache_fetch(cache, entry, origin, err);
+        *good = !st;
+    }
+    ex_cache_unlock_fetch(entry->lock_fd);
+    return st;
+}
+
+/* The last use is the mtime of the lock file; closing it unlocks. */
+static void release_lock(ex_entry *entry)
+{
+    if (entry->lock_fd < 0)
+        return;
+    futimens(entry->lock_fd, NULL);
+    close(entry->lock_fd);
+    entry->lock_fd = -1;
+}
+
+/* The end of being busy; returns 1 if the lock file may be of no use now. */
+static int leave(
+    executr_cache *cache, ex_entry *entry, executr_status st, int good,
+    int fetched, const executr_error *err)
+{
+    pthread_mutex_lock(&cache->mutex);
+    entry->busy = 0;
+    entry->origin = NULL;
+    if (st) {
+        entry->failed_turn = entry->turn;
+        entry->failure = *err;
+        entry->failure.status = st;
+    }
+    entry->turn++;
+    cache->misses += fetched;
+    if (good) {
+        entry->pins++;
+        cache->hits += !fetched;
+        futimens(entry->lock_fd, NULL);
+    }
+    int idle = entry->pins == 0 && entry->lock_fd >= 0;
+    if (idle) {
+        /* Nothing was used, so no new mtime. */
+        close(entry->lock_fd);
+        entry->lock_fd = -1;
+    }
+    if (!entry->verified)
+        remove_unused(cache, entry);
+    pthread_cond_broadcast(&cache->changed);
+    pthread_mutex_unlock(&cache->mutex);
+    return idle;
+}
+
+static executr_status pin(
+    executr_cache *cache, const char *sha256, const ex_origin *origin,
+    executr_pin **out, executr_error *err)
+{
+    char name[EX_SHA256_HEX];
+    executr_error detail = {0};
+    void *memory = NULL;
+    ex_entry *entry = NULL;
+    int good = 0;
+    int fetched = 0;
+
+    *out = NULL;
+    executr_status st = ex_sha256_normalize(sha256, name, "sha256", err);
+    if (!st)
+        st = ex_alloc(&memory, sizeof(executr_pin), err);
+    if (st)
+        return st;
+    pthread_mutex_lock(&cache->mutex);
+    st = enter(cache, name, origin, &entry, err);
+    int busy = entry && entry->busy;
+    pthread_mutex_unlock(&cache->mutex);
+    if (entry && busy) {
+        st = acquire(cache, entry, origin, &good, &fetched, &detail);
+        if (leave(cache, entry, st, good, fetched, &detail))
+            ex_cache_drop_lock(cache, name);
+        if (st && err)
+            *err = detail;
+    } else {
+        good = entry != NULL;
+    }
+    if (!good) {
+        ex_free(memory);
+        return st;
+    }
+    *out = memory;
+    (*out)->cache = cache;
+    (*out)->entry = entry;
+    return EXECUTR_OK;
+}
+
+executr_status executr_cache_peek(
+    executr_cache *cache, const char *sha256, executr_pin **out,
+    executr_error *err)
+{
+    static const ex_origin nowhere = {NULL, NULL, NULL};
+
+    return pin(cache, sha256, &nowhere, out, err);
+}
+
+executr_status executr_cache_get(
+    executr_cache *cache, const char *sha256, const char *url,
+    executr_fetch fetch, void *fetch_ctx, executr_pin **out,
+    executr_error *err)
+{
+    ex_origin origin = {url, fetch, fetch_ctx};
+
+    *out = NULL;
+    if (!fetch && (!url || !*url))
+        return ex_fail_field(
+            err, "url", "a binary can't be fetched without a URL");
+    return pin(cache, sha256, &origin, out, err);
+}
+
+const char *executr_pin_path(const executr_pin *p)
+{
+    return p->entry->path;
+}
+
+void executr_pin_free(executr_pin *p)
+{
+    executr_error err;
+
+    if (!p)
+        return;
+    executr_cache *cache = p->cache;
+    pthread_mutex_lock(&cache->mutex);
+    p->entry->pins--;
+    if (p->entry->pins == 0 && !p->entry->busy)
+        release_lock(p->entry);
+    int over = cache->bytes > cache->max_bytes;
+    pthread_mutex_unlock(&cache->mutex);
+    ex_free(p);
+    /* One that is larger than the cache goes as soon as it may. */
+    if (over && ex_cache_evict(cache, 0, NULL, &err))
+        ex_log(
+            &cache->log, EXECUTR_LOG_WARN, "cannot evict binaries", "error",
+            err.message, NULL);
+}
+
+int64_t executr_cache_figure(executr_cache *cache, int32_t which)
+{
+    pthread_mutex_lock(&cache->mutex);
+    int64_t value = which == EXECUTR_CACHE_HITS        ? cache->hits
+                    : which == EXECUTR_CACHE_MISSES    ? cache->misses
+                    : which == EXECUTR_CACHE_BYTES     ? cache->bytes
+                    : which == EXECUTR_CACHE_MAX_BYTES ? cache->max_bytes
+                                                       : 0;
+    pthread_mutex_unlock(&cache->mutex);
+    return value;
+}

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT */
+/* Paths, locks and the trust in files of the cache directory. */
+#include "cache.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fail.h"
+#include "base/fs.h"
+#include "base/log.h"
+
+executr_status ex_cache_errno(
+    executr_error *err, int number, const char *what, const char *path)
+{
+    executr_status st = ex_fail_errno(err, number, "%s %s", what, path);
+    if (st == EXECUTR_E_NOT_FOUND) {
+        st = EXECUTR_E_IO;
+        if (err)
+            err->status = st;
+    }
+    if (err && number == ENOSPC) {
+        st = ex_fail(
+            err, EXECUTR_E_IO,
+            "%s %s: the disk is full: free space on it, or make the cache's "
+            "largest size smaller",
+            what, path);
+        err->native = ENOSPC;
+    }
+    return st;
+}
+
+/* Roots are short enough for this never to be cut: see open. */
+void ex_cache_join(
+    const executr_cache *cache, const char *directory, const char *name,
+    ex_cache_path *out)
+{
+    snprintf(
+        out->text, sizeof out->text, "%s/%s/%s", cache->root, directory, name);
+}
+
+executr_status ex_cache_make_dirs(executr_cache *cache, executr_error *err)
+{
+    static const char *const names[] = {"objects", "tmp", "locks"};
+    ex_cache_path path;
+    executr_status st = EXECUTR_OK;
+
+    for (size_t i = 0; !st && i < sizeof names / sizeof names[0]; i++) {
+        ex_cache_join(cache, names[i], "", &path);
+        st = ex_fs_mkdirs(path.text, 0700, err);
+    }
+    return st;
+}
+
+/* Returns 0, or -1 with errno. */
+static int set_lock(int fd, int wait, short type, int byte)
+{
+    struct flock range = {
+        .l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+    int result;
+
+    do {
+        result = fcntl(fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &range);
+    } while (result < 0 && errno == EINTR);
+    return result;
+}
+
+static int is_held(int number)
+{
+    return number == EAGAIN || number == EACCES;
+}
+
+/* Opens the lock file; the directories are made again if they were removed. */
+static executr_status open_lock(
+    executr_cache *cache, const char *path, int *fd, executr_error *err)
+{
+    static const int flags = O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW;
+
+    *fd = open(path, flags, 0600);
+    if (*fd < 0 && errno == ENOENT) {
+        executr_status st = ex_cache_make_dirs(cache, err);
+        if (st)
+            return st;
+        *fd = open(path, flags, 0600);
+    }
+    if (*fd < 0)
+        return ex_cache_errno(err, errno, "cannot open", path);
+    return EXECUTR_OK;
+}
+
+executr_status ex_cache_lock(
+    executr_cache *cache, const char *sha256, int evict, int *fd,
+    executr_error *err)
+{
+    ex_cache_path path;
+    struct stat info = {0};
+
+    ex_cache_join(cache, "locks", sha256, &path);
+    for (;;) {
+        executr_status st = open_lock(cache, path.text, fd, err);
+        if (st)
+            return st;
+        int result = evict ? set_lock(*fd, 0, F_WRLCK, EX_CACHE_PINNED)
+                           : set_lock(*fd, 1, F_RDLCK, EX_CACHE_PINNED);
+        int number = errno;
+        if (result == 0)
+            result = fstat(*fd, &info);
+        if (result == 0 && info.st_nlink > 0)
+            return EXECUTR_OK;
+        close(*fd);
+        *fd = -1;
+        if (result == 0)
+            continue; /* it was evicted just now: another file has the name */
+        if (evict && is_held(number))
+            return EXECUTR_OK;
+        return ex_cache_errno(err, number, "cannot lock", path.text);
+    }
+}
+
+executr_status ex_cache_lock_fetch(
+    int fd, int wait, int *got, executr_error *err)
+{
+    *got = set_lock(fd, wait, F_WRLCK, EX_CACHE_FETCHED) == 0;
+    if (*got || (!wait && is_held(errno)))
+        return EXECUTR_OK;
+    return ex_fail_errno(err, errno, "cannot lock a file of the cache");
+}
+
+void ex_cache_unlock_fetch(int fd)
+{
+    set_lock(fd, 0, F_UNLCK, EX_CACHE_FETCHED);
+}
+
+void ex_cache_stamp(const struct stat *info, ex_stamp *out)
+{
+    *out = (ex_stamp){
+        .device = info->st_dev,
+        .inode = info->st_ino,
+        .size = info->st_size,
+        .mtime = info->st_mtim,
+        .ctime = info->st_ctim};
+}
+
+static int same_time(const struct timespec *a, const struct timespec *b)
+{
+    return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
+static int same_stamp(const ex_stamp *a, const ex_stamp *b)
+{
+    return a->device == b->device && a->inode == b->inode &&
+           a->size == b->size && same_time(&a->mtime, &b->mtime) &&
+           same_time(&a->ctime, &b->ctime);
+}
+
+int ex_cache_unchanged(const ex_entry *entry)
+{
+    struct stat info;
+    ex_stamp stamp;
+
+    if (!entry->verified || lstat(entry->path, &info) != 0)
+        return 0;
+    ex_cache_stamp(&info, &stamp);
+    return same_stamp(&stamp, &entry->stamp);
+}
+
+/*
+ * Hash the open file. It counts only if nothing moved meanwhile, and a file
+ * that is no executable any more is as bad as one with other bytes.
+ */
+static executr_status verify(
+    ex_entry *entry, int fd, int *good, executr_error *err)
+{
+    char got[EX_SHA256_HEX];
+    struct stat info;
+    ex_stamp before;
+    ex_stamp after;
+
+    if (fstat(fd, &info) != 0)
+        return ex_cache_errno(err, errno, "cannot look at", entry->path);
+    if (!S_ISREG(info.st_mode) || (info.st_mode & 0777) != 0555)
+        return EXECUTR_OK;
+    ex_cache_stamp(&info, &before);
+    executr_status st = ex_sha256_fd(fd, got, err);
+    if (st)
+        return st;
+    if (fstat(fd, &info) != 0)
+        return ex_cache_errno(err, errno, "cannot look at", entry->path);
+    ex_cache_stamp(&info, &after);
+    *good = strcmp(got, entry->sha256) == 0 && same_stamp(&before, &after);
+    entry->verified = *good;
+    entry->stamp = after;
+    return EXECUTR_OK;
+}
+
+executr_status ex_cache_check(
+    executr_cache *cache, ex_entry *entry, int *good, executr_error *err)
+{
+    *good = ex_cache_unchanged(entry);
+    if (*good)
+        return EXECUTR_OK;
+    entry->verified = 0;
+    int fd = open(
+        entry->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0) {
+        int number = errno;
+        if (number == EMFILE || number == ENFILE || number == ENOMEM)
+            return ex_cache_errno(err, number, "cannot open", entry->path);
+        if (number != ENOENT)
+            ex_log(
+                &cache->log, EXECUTR_LOG_WARN,
+                "a cached binary can't be opened and is fetched again",
+                "binary_sha256", entry->sha256, NULL);
+        return EXECUTR_OK;
+    }
+    executr_status st = verify(entry, fd, good, err);
+    close(fd);
+    if (!st && !*good)
+        ex_log(
+            &cache->log, EXECUTR_LOG_WARN,
+            "a cached binary was changed on disk and is fetched again",
+            "binary_sha256", entry->sha256, NULL);
+    return st;
+}
