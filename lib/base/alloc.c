@@ -24,12 +24,14 @@ struct ex_arena_block {
 static atomic_uint_least64_t allocations;
 static atomic_uint_least64_t failing_one;
 
-/* Counts an allocation; 1 if it is the one that has to fail. */
-static int must_fail(void)
+/* Counts an allocation; 1 if it has to fail, because the test hook says so or
+ * because no object may be that large. */
+static int must_fail(size_t size)
 {
     uint64_t n =
         1 + atomic_fetch_add_explicit(&allocations, 1, memory_order_relaxed);
-    return n == atomic_load_explicit(&failing_one, memory_order_relaxed);
+    return size > PTRDIFF_MAX ||
+           n == atomic_load_explicit(&failing_one, memory_order_relaxed);
 }
 
 uint64_t ex_alloc_fail_at(uint64_t n)
@@ -48,14 +50,17 @@ executr_status ex_alloc_array(
     void **out, size_t count, size_t size, executr_error *err)
 {
     assert(size > 0);
-    *out = must_fail() ? NULL : calloc(count ? count : 1, size);
+    if (!count)
+        count = 1;
+    size_t total = count > SIZE_MAX / size ? SIZE_MAX : count * size;
+    *out = must_fail(total) ? NULL : calloc(1, total);
     return *out ? EXECUTR_OK : ex_fail_nomem(err);
 }
 
 executr_status ex_realloc(void **memory, size_t size, executr_error *err)
 {
     assert(size > 0);
-    void *moved = must_fail() ? NULL : realloc(*memory, size);
+    void *moved = must_fail(size) ? NULL : realloc(*memory, size);
     if (!moved)
         return ex_fail_nomem(err);
     *memory = moved;
@@ -64,7 +69,7 @@ executr_status ex_realloc(void **memory, size_t size, executr_error *err)
 
 executr_status ex_strdup(char **out, const char *text, executr_error *err)
 {
-    *out = must_fail() ? NULL : strdup(text);
+    *out = must_fail(0) ? NULL : strdup(text);
     return *out ? EXECUTR_OK : ex_fail_nomem(err);
 }
 
@@ -83,7 +88,7 @@ static struct ex_arena_block *arena_grow(ex_arena *arena, size_t size)
         capacity = ARENA_LARGEST_BLOCK;
     if (capacity < size)
         capacity = size;
-    if (must_fail() || capacity > SIZE_MAX - sizeof *head)
+    if (capacity > PTRDIFF_MAX || must_fail(sizeof *head + capacity))
         return NULL;
     struct ex_arena_block *block = calloc(1, sizeof *block + capacity);
     if (!block)

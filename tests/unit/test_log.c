@@ -129,7 +129,9 @@ Test(log_stderr, drops_what_is_above_the_level)
 
 Test(log_stderr, stays_valid_json_whatever_is_logged)
 {
-    ex_log(&hook, EXECUTR_LOG_INFO, "a\xff\n\"b", "f", "\xed\xa0\x80\x1b", NULL);
+    ex_log(
+        &hook, EXECUTR_LOG_INFO, "a\xff\n\"b", "f", "\xed\xa0\x80\x1b",
+        NULL);
     ex_json *line = next_json();
     cr_expect_str_eq(member(line, "msg"), "a\xef\xbf\xbd\n\"b");
     cr_expect_str_eq(

@@ -31,7 +31,8 @@ Test(url_decode, resolves_codes)
 
 Test(url_decode, refuses_bad_codes_and_nul)
 {
-    const char *const bad[] = {"%", "a%2", "%zz", "%2g", "%%41", "%00", "a%00b"};
+    const char *const bad[] = {"%",    "a%2", "%zz",  "%2g",
+                               "%%41", "%00", "a%00b"};
     ex_buf out;
 
     ex_buf_init(&out, EX_BUF_UNLIMITED);
