@@ -25,7 +25,8 @@
 
 /* One job to insert. */
 typedef struct ex_submit {
-    const executr_job_spec *spec; /* checked */
+    const executr_job_spec *spec; /* checked; its priority is set, its SHA-256
+                                     in lower case */
     ex_uuid id;                   /* in: proposed; out: of the job */
     const char *arguments;        /* compact JSON */
     const char *environment;
@@ -35,7 +36,8 @@ typedef struct ex_submit {
                                      first job's, nothing was inserted */
     executr_status result;        /* out: OK; E_CONFLICT: key used for another
                                      description; E_NOT_FOUND: no URL and the
-                                     binary is not stored. */
+                                     binary is not stored. Such a one is not
+                                     inserted; the others of the call are. */
 } ex_submit;
 
 /* One executor's request; the jobs it got are appended to its own list. */
@@ -64,12 +66,14 @@ typedef struct ex_lease {
 } ex_lease;
 
 typedef struct ex_heartbeat {
-    const executr_heartbeat *info; /* its leases are not used, these are: */
+    const executr_heartbeat *info; /* its leases are not used, these are;
+                                      texts are never NULL */
     ex_lease *leases;
     size_t lease_count;
     int64_t unnamed_after_ms; /* release unnamed leases older than this;
                                  -1: this is not a whole heartbeat (one job's),
-                                 touch nothing that is not named */
+                                 touch nothing that is not named, and use
+                                 nothing of `info` but executor_id */
 } ex_heartbeat;
 
 typedef struct ex_cancel {
@@ -104,7 +108,8 @@ typedef struct ex_store_ops {
     executr_status (*claim)(
         executr_store *store, ex_claim *claims, size_t count,
         executr_error *err);
-    /* Rules give retry delays. */
+    /* The calls of many callers come together in these, so one executor, job
+     * or key may stand in an array several times. Rules give retry delays. */
     executr_status (*finish)(
         executr_store *store, ex_finish *ends, size_t count,
         const ex_rules *rules, executr_error *err);

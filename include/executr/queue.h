@@ -34,7 +34,8 @@ enum {
 
 /*
  * The event hook, called from any thread of the queue; it must not call back
- * into it. `type` is "" and `priority` 0 for RECOVERED and CLEANED. `waited_us`
+ * into it. `type` is "" and `priority` 0 for RECOVERED, CLEANED and those FAILED
+ * that upkeep gave up because too many executors fell silent. `waited_us`
  * (CLAIMED: submit to start) and `ran_us` (COMPLETED, FAILED, RETRIED: start
  * to end) are -1 where unknown.
  */
@@ -85,15 +86,23 @@ EXECUTR_API void executr_queue_drain(executr_queue *queue);
 EXECUTR_API void executr_queue_free(executr_queue *queue);
 
 /*
- * Submit jobs, all or none; *out are their records in the same order. A spec
- * whose idempotency key was used before gives the first job back; if that was
- * described differently, E_CONFLICT with field "Idempotency-Key".
- * E_ARGUMENT, E_TOO_LARGE: a spec fails executr_job_spec_check, or names no
- * URL and a binary that is not stored.
+ * Submit jobs. Each stands for itself: results[i] (`results` may be NULL) is
+ * OK when specs[i] is stored, and *out has the records of those that are, in
+ * order. A spec whose idempotency key was used before gives the first job
+ * back. Otherwise it is refused: E_ARGUMENT and E_TOO_LARGE when it fails
+ * executr_job_spec_check, E_ARGUMENT with field "binary_sha256" when it names
+ * no URL and that binary is not stored, E_CONFLICT with field
+ * "Idempotency-Key" when the key was used for another description.
+ *
+ * With `results` the call is OK when all of them are set. Without, a refused
+ * spec makes the call return its status (of the first, if there are several),
+ * and *out is NULL; a spec that fails its check is found before any is stored,
+ * the other reasons leave the other jobs submitted.
  */
 EXECUTR_API executr_status executr_queue_submit(
     executr_queue *queue, const executr_job_spec *const *specs, size_t count,
-    executr_jobs **out, executr_error *err) EXECUTR_CHECKED;
+    executr_status *results, executr_jobs **out, executr_error *err)
+    EXECUTR_CHECKED;
 
 typedef struct executr_claim {
     uint32_t struct_size;

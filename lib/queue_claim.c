@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Claims and their waiting.
+ *
+ * No wake-up is lost because a waiter stands in the list *before* its claim
+ * asks the store. A job committed before that statement began is seen by it;
+ * the submitter of a job committed later comes to the list later still and
+ * finds the waiter there. It takes the waiter off the list and leaves word of
+ * its job; a waiter looks for word before it sleeps. Word is answered by one
+ * claim: the waiter goes back into the list (which clears its word) and asks
+ * again. Whoever leaves without having answered its word, or whose claim was
+ * filled up with other jobs, passes it on to the next waiter that may take
+ * that job. What other programs or a rolled-back statement make claimable
+ * unheard is found by upkeep, once a poll interval.
+ */
+#include "queue.h"
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/fail.h"
+
+executr_status ex_queue_run_claim(
+    executr_queue *queue, void *records, size_t count, executr_error *err)
+{
+    ex_claim *claims = records;
+
+    /* A failed run may have left something in a list; nothing was claimed. */
+    for (size_t i = 0; i < count; i++)
+        claims[i].jobs->count = 0;
+    return queue->store->ops->claim(queue->store, claims, count, err);
+}
+
+size_t ex_queue_weigh_claim(const void *record)
+{
+    const executr_claim *request = ((const ex_claim *)record)->request;
+
+    return (size_t)(request->max_jobs - 1) * EX_RECORD_BYTES;
+}
+
+static uint64_t mix(uint64_t hash, const void *data, size_t length)
+{
+    const unsigned char *bytes = data;
+
+    for (size_t i = 0; i < length; i++)
+        hash = (hash ^ bytes[i]) * UINT64_C(1099511628211);
+    return hash;
+}
+
+/* Equal for equal filters; two filters that share it by chance only make a
+ * waiter wait for the next poll. */
+static uint64_t filter_hash(const executr_claim *request)
+{
+    uint64_t hash = UINT64_C(14695981039346656037);
+
+    hash = mix(hash, &request->priorities, sizeof request->priorities);
+    hash = mix(hash, &request->offers, sizeof request->offers);
+    for (size_t i = 0; i < request->type_count; i++)
+        hash = mix(hash, request->types[i], strlen(request->types[i]) + 1);
+    return hash;
+}
+
+static executr_status init_waiter(
+    ex_waiter *waiter, const executr_claim *request, executr_error *err)
+{
+    pthread_condattr_t attr;
+
+    memset(waiter, 0, sizeof *waiter);
+    waiter->request = request;
+    waiter->filter = filter_hash(request);
+    int rc = pthread_condattr_init(&attr);
+    if (!rc) {
+        rc = pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+        if (!rc)
+            rc = pthread_cond_init(&waiter->woken, &attr);
+        pthread_condattr_destroy(&attr);
+    }
+    return rc ? ex_fail_errno(err, rc, "cannot make a condition variable")
+              : EXECUTR_OK;
+}
+
+/* 1 if it may wait: a place is free and nobody drains the queue. */
+static int32_t park(executr_queue *queue, ex_waiter *waiter)
+{
+    pthread_mutex_lock(&queue->lock);
+    int32_t may =
+        !queue->draining && queue->parked < queue->options.max_parked;
+    if (may) {
+        queue->parked++;
+        waiter->turn = ++queue->turns;
+    }
+    pthread_mutex_unlock(&queue->lock);
+    return may;
+}
+
+/* Hear of jobs from now on; *answered is the word that the next claim
+ * answers. */
+static void listen_up(
+    executr_queue *queue, ex_waiter *waiter, ex_word *answered)
+{
+    pthread_mutex_lock(&queue->lock);
+    *answered = waiter->word;
+    waiter->word.told = EX_TOLD_NOTHING;
+    ex_waiter_enlist(queue, waiter);
+    pthread_mutex_unlock(&queue->lock);
+}
+
+/* 1 if the word is of a job that is in the list. */
+static int32_t has(const executr_jobs *jobs, const ex_word *word)
+{
+    for (size_t i = 0; i < jobs->count && word->told == EX_TOLD_OF_JOB; i++) {
+        if (strcmp(jobs->items[i]->id, word->id) == 0)
+            return 1;
+    }
+    return 0;
+}
+
+/*
+ * After the last claim, which answered `word` unless it failed: off the list,
+ * and pass on what others should hear.
+ */
+static void leave(
+    executr_queue *queue, ex_waiter *waiter, const ex_word *word,
+    const executr_jobs *jobs, executr_status claimed)
+{
+    int32_t filled = jobs->count >= (size_t)waiter->request->max_jobs;
+    int32_t unanswered = claimed || (filled && !has(jobs, word));
+
+    pthread_mutex_lock(&queue->lock);
+    ex_waiter_unlist(queue, waiter);
+    queue->parked--;
+    if (!has(jobs, &waiter->word))
+        ex_queue_pass_on(queue, &waiter->word, waiter->filter);
+    if (!claimed && filled && word->told == EX_TOLD_OF_SOME)
+        ex_queue_tell_alike(queue, waiter->filter, 2);
+    else if (unanswered)
+        ex_queue_pass_on(queue, word, waiter->filter);
+    pthread_mutex_unlock(&queue->lock);
+    pthread_cond_destroy(&waiter->woken);
+}
+
+static struct timespec deadline_after(int64_t wait_ms)
+{
+    struct timespec at;
+
+    clock_gettime(CLOCK_MONOTONIC, &at);
+    at.tv_sec += wait_ms / 1000;
+    at.tv_nsec += (long)(wait_ms % 1000) * 1000000;
+    if (at.tv_nsec >= 1000000000) {
+        at.tv_nsec -= 1000000000;
+        at.tv_sec++;
+    }
+    return at;
+}
+
+static int32_t has_passed(const struct timespec *deadline)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec > deadline->tv_sec ||
+           (now.tv_sec == deadline->tv_sec && now.tv_nsec >= deadline->tv_nsec);
+}
+
+/* Sleep until told: 1, or 0 at the deadline and when the queue is drained. */
+static int32_t sleep_until(
+    executr_queue *queue, ex_waiter *waiter, const struct timespec *deadline)
+{
+    int rc = 0;
+
+    pthread_mutex_lock(&queue->lock);
+    queue->asleep++;
+    queue->slept = 1;
+    int32_t unheard = !queue->announced;
+    queue->announced = 1;
+    if (unheard)
+        ex_queue_poke(queue); /* other programs must hear that we wait */
+    while (!waiter->word.told && !queue->draining && rc != ETIMEDOUT)
+        rc = pthread_cond_timedwait(&waiter->woken, &queue->lock, deadline);
+    queue->asleep--;
+    int32_t told = waiter->word.told && !queue->draining;
+    pthread_mutex_unlock(&queue->lock);
+    return told && !has_passed(deadline);
+}
+
+static executr_status claim_now(
+    executr_queue *queue, ex_claim *claim, executr_error *err)
+{
+    return ex_lane_call(&queue->claim, claim, 1, err);
+}
+
+static executr_status claim_waiting(
+    executr_queue *queue, ex_claim *claim, executr_error *err)
+{
+    struct timespec deadline = deadline_after(claim->request->wait_ms);
+    ex_waiter waiter;
+    ex_word word;
+
+    executr_status st = init_waiter(&waiter, claim->request, err);
+    if (st)
+        return st;
+    if (!park(queue, &waiter)) {
+        pthread_cond_destroy(&waiter.woken);
+        return claim_now(queue, claim, err);
+    }
+    do {
+        listen_up(queue, &waiter, &word);
+        st = claim_now(queue, claim, err);
+    } while (!st && claim->jobs->count == 0 &&
+             sleep_until(queue, &waiter, &deadline));
+    leave(queue, &waiter, &word, claim->jobs, st);
+    return st;
+}
+
+executr_status executr_queue_claim(
+    executr_queue *queue, const executr_claim *claim, executr_jobs **out,
+    executr_error *err)
+{
+    executr_claim request;
+    ex_claim record = {&request, NULL};
+
+    *out = NULL;
+    executr_status st = ex_claim_check(claim, &request, err);
+    if (!st)
+        st = ex_jobs_new(&record.jobs, err);
+    if (!st && request.wait_ms > 0)
+        st = claim_waiting(queue, &record, err);
+    else if (!st)
+        st = claim_now(queue, &record, err);
+    for (size_t i = 0; i < executr_jobs_count(record.jobs) && !st; i++) {
+        const struct executr_job *job = record.jobs->items[i];
+        ex_queue_event(
+            queue, EXECUTR_EVENT_CLAIMED, job->type, job->priority,
+            job->started_at_us - job->created_at_us, -1);
+    }
+    if (!st)
+        st = ex_jobs_unpack(record.jobs, err);
+    if (!st) {
+        *out = record.jobs;
+        record.jobs = NULL;
+    }
+    executr_jobs_free(record.jobs);
+    return st;
+}
+
+void executr_queue_drain(executr_queue *queue)
+{
+    pthread_mutex_lock(&queue->lock);
+    queue->draining = 1;
+    for (ex_waiter *w = queue->first; w; w = w->next)
+        pthread_cond_signal(&w->woken);
+    pthread_mutex_unlock(&queue->lock);
+}

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+/* The list of waiting claims and who of them is told of what; hides how few
+ * are woken. */
+#include "queue.h"
+
+#include <string.h>
+
+#include "base/fail.h"
+
+/* Filters that one round of ex_queue_wake_any tells apart. */
+#define FILTERS_MAX 64
+
+static int32_t takes(const executr_claim *request, const ex_word *word)
+{
+    if (word->demands & ~request->offers)
+        return 0;
+    if (request->priorities &&
+        !(request->priorities & UINT32_C(1) << word->priority))
+        return 0;
+    for (size_t i = 0; i < request->type_count; i++) {
+        if (strcmp(request->types[i], word->type) == 0)
+            return 1;
+    }
+    return request->type_count == 0;
+}
+
+/* The list; all of this under the lock. */
+
+void ex_waiter_unlist(executr_queue *queue, ex_waiter *waiter)
+{
+    if (!waiter->listed)
+        return;
+    if (waiter->before)
+        waiter->before->next = waiter->next;
+    else
+        queue->first = waiter->next;
+    if (waiter->next)
+        waiter->next->before = waiter->before;
+    else
+        queue->last = waiter->before;
+    waiter->listed = 0;
+}
+
+/* Back to the place of its turn, which is the end for a new one. */
+void ex_waiter_enlist(executr_queue *queue, ex_waiter *waiter)
+{
+    ex_waiter *before = queue->last;
+
+    if (waiter->listed)
+        return;
+    while (before && before->turn > waiter->turn)
+        before = before->before;
+    waiter->before = before;
+    waiter->next = before ? before->next : queue->first;
+    if (before)
+        before->next = waiter;
+    else
+        queue->first = waiter;
+    if (waiter->next)
+        waiter->next->before = waiter;
+    else
+        queue->last = waiter;
+    waiter->listed = 1;
+}
+
+static void tell_some(executr_queue *queue, ex_waiter *waiter)
+{
+    ex_waiter_unlist(queue, waiter);
+    waiter->word.told = EX_TOLD_OF_SOME;
+    pthread_cond_signal(&waiter->woken);
+}
+
+/* Tell the first that may take the job; 0 if nobody is there who may. */
+static int32_t tell_job(executr_queue *queue, const ex_word *word)
+{
+    ex_waiter *waiter = queue->first;
+
+    while (waiter && !takes(waiter->request, word))
+        waiter = waiter->next;
+    if (!waiter)
+        return 0;
+    ex_waiter_unlist(queue, waiter);
+    waiter->word = *word;
+    pthread_cond_signal(&waiter->woken);
+    return 1;
+}
+
+/* Tell up to `count` waiters with this filter. */
+void ex_queue_tell_alike(executr_queue *queue, uint64_t filter, int32_t count)
+{
+    ex_waiter *waiter = queue->first;
+
+    while (waiter && count > 0) {
+        ex_waiter *next = waiter->next;
+        if (waiter->filter == filter) {
+            tell_some(queue, waiter);
+            count--;
+        }
+        waiter = next;
+    }
+}
+
+/* Word that was left unanswered goes to another waiter. */
+void ex_queue_pass_on(
+    executr_queue *queue, const ex_word *word, uint64_t filter)
+{
+    if (word->told == EX_TOLD_OF_JOB)
+        ex_ignore(tell_job(queue, word));
+    else if (word->told == EX_TOLD_OF_SOME)
+        ex_queue_tell_alike(queue, filter, 1);
+}
+
+static void set_word(ex_word *word, const ex_submit *job)
+{
+    word->told = EX_TOLD_OF_JOB;
+    word->priority = job->spec->priority;
+    word->demands = ex_spec_demands(job->spec);
+    ex_uuid_format(&job->id, word->id);
+    size_t length = strnlen(job->spec->type, sizeof word->type - 1);
+    memcpy(word->type, job->spec->type, length);
+    word->type[length] = '\0';
+}
+
+static int32_t alike(const ex_word *a, const ex_word *b)
+{
+    return a->priority == b->priority && a->demands == b->demands &&
+           strcmp(a->type, b->type) == 0;
+}
+
+void ex_queue_wake(executr_queue *queue, const ex_submit *jobs, size_t count)
+{
+    ex_word unwanted = {0}; /* nobody waits for a job like this */
+    ex_word word;
+
+    pthread_mutex_lock(&queue->lock);
+    for (size_t i = 0; i < count && queue->first; i++) {
+        if (jobs[i].result || jobs[i].repeated)
+            continue;
+        set_word(&word, &jobs[i]);
+        if (unwanted.told && alike(&unwanted, &word))
+            continue;
+        if (!tell_job(queue, &word))
+            unwanted = word;
+    }
+    pthread_mutex_unlock(&queue->lock);
+}
+
+/*
+ * One waiter of each filter is told; if its claim is filled it tells two more
+ * of its like, and so on, so that much work wakes many quickly and no work
+ * wakes few. With more filters than one round tells apart, the next begins
+ * where this one ended.
+ */
+void ex_queue_wake_any(executr_queue *queue)
+{
+    uint64_t seen[FILTERS_MAX];
+    size_t count = 0;
+
+    pthread_mutex_lock(&queue->lock);
+    ex_waiter *waiter = queue->first;
+    while (waiter && waiter->turn < queue->told_turn)
+        waiter = waiter->next;
+    while (waiter && count < FILTERS_MAX) {
+        ex_waiter *next = waiter->next;
+        size_t i = 0;
+        while (i < count && seen[i] != waiter->filter)
+            i++;
+        if (i == count) {
+            seen[count++] = waiter->filter;
+            tell_some(queue, waiter);
+        }
+        waiter = next;
+    }
+    queue->told_turn = waiter ? waiter->turn : 0;
+    pthread_mutex_unlock(&queue->lock);
+}
