@@ -39,9 +39,13 @@ EXECUTR_API const char *executr_client_url(const executr_client *client);
 EXECUTR_API executr_status executr_client_health(
     executr_client *client, executr_error *err) EXECUTR_CHECKED;
 
-/* Several specs travel as one POST /jobs/bulk: results[i] (may be NULL) tells
+/*
+ * Several specs travel as one POST /jobs/bulk: results[i] (may be NULL) tells
  * each one's fate, and *out has the accepted ones in order with id, type,
- * priority and status only. One spec is a POST /jobs, whose record is whole. */
+ * priority and status only; if none was accepted, the call fails as the first
+ * one did. One spec is a POST /jobs, whose record is whole. Idempotency keys
+ * go with single submissions only.
+ */
 EXECUTR_API executr_status executr_client_submit(
     executr_client *client, const executr_job_spec *const *specs, size_t count,
     executr_status *results, executr_jobs **out, executr_error *err)
