@@ -12,7 +12,7 @@ static void add_number(ex_json_writer *w, const char *name, int64_t value)
         ex_json_add_i64(w, name, value);
 }
 
-void ex_limits_write(const executr_job_spec *spec, ex_buf *out)
+void ex_limits_store(const executr_job_spec *spec, ex_buf *out)
 {
     const char *isolation = executr_isolation_word(spec->isolation);
     ex_json_writer w;
@@ -55,7 +55,7 @@ static executr_status read_numbers(
     return st;
 }
 
-executr_status ex_limits_read(
+executr_status ex_limits_load(
     const char *text, struct executr_job *job, executr_error *err)
 {
     ex_json *document = NULL;

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/* Stores by URL; hides which store it is behind the table of operations. */
+#include "store.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "base/fail.h"
+#include "base/options.h"
+
+#define QUERY_TIMEOUT_MS 10000
+
+static int32_t has_scheme(const char *url, const char *scheme)
+{
+    return strncmp(url, scheme, strlen(scheme)) == 0;
+}
+
+/* The URL may hold a password, so no message quotes more than its scheme. */
+executr_status executr_store_open(
+    const char *url, const executr_store_options *options, executr_store **out,
+    executr_error *err)
+{
+    executr_store_options o;
+
+    *out = NULL;
+    executr_status st = ex_options_read(
+        &o, sizeof o, sizeof(executr_store_options), options, err);
+    if (st)
+        return st;
+    if (!url)
+        return ex_fail(err, EXECUTR_E_ARGUMENT, "no URL of a store was given");
+    if (o.query_timeout_ms < 0)
+        return ex_fail_field(
+            err, "query_timeout_ms", "the query timeout is negative");
+    if (o.query_timeout_ms == 0)
+        o.query_timeout_ms = QUERY_TIMEOUT_MS;
+    if (has_scheme(url, "postgres://") || has_scheme(url, "postgresql://"))
+        return ex_store_postgres_open(url, &o, out, err);
+    if (has_scheme(url, "sqlite:"))
+        return ex_store_sqlite_open(url, &o, out, err);
+    return ex_fail(
+        err, EXECUTR_E_ARGUMENT,
+        "a store's URL begins with postgres://, postgresql:// or sqlite:, as "
+        "in postgres://user@host/db, sqlite:///abs/path, sqlite:rel/path");
+}
+
+void executr_store_free(executr_store *store)
+{
+    if (store)
+        store->ops->close(store);
+}
+
+const char *executr_store_kind(const executr_store *store)
+{
+    return store->ops->kind;
+}
+
+executr_status executr_store_ping(executr_store *store, executr_error *err)
+{
+    return store->ops->ping(store, err);
+}
+
+int32_t executr_store_connections_active(executr_store *store)
+{
+    return store->ops->connections_active(store);
+}
