@@ -36,7 +36,8 @@ typedef struct executr_worker_options {
     const char *const *types;      /* claim only these; none: all */
     size_t type_count;
     uint32_t priorities;           /* bits 1 << EXECUTR_PRIORITY_…; 0: all */
-    uint32_t reserved;             /* 0 */
+    int32_t subreaper;             /* 1: see runner.h; programs that do
+                                      nothing else set it */
     executr_log log;
 } executr_worker_options;
 
