@@ -71,8 +71,11 @@ static void begin_list(
 {
     ex_call_begin(call, client, "GET", "/jobs?limit=");
     ex_buf_put_i64(&call->url, filter->limit ? filter->limit : 100);
-    add_query(call, "status", executr_job_status_word(filter->status));
-    add_query(call, "priority", executr_priority_word(filter->priority));
+    if (filter->status)
+        add_query(call, "status", executr_job_status_word(filter->status));
+    /* The default of a priority has a word, too; here it means any. */
+    if (filter->priority)
+        add_query(call, "priority", executr_priority_word(filter->priority));
     add_query(call, "type", filter->type);
     add_query(call, "executor_id", filter->executor_id);
     add_query(call, "before", filter->before_id);
