@@ -1,0 +1,602 @@
+/* SPDX-License-Identifier: MIT */
+/* Waiting claims, upkeep, health and uploads, on a store that can be scripted.
+ * A wait of a minute that ends within the test's time limit was woken. */
+#include <criterion/criterion.h>
+
+#include <pthread.h>
+#include <sched.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fail.h"
+#include "base/sha256.h"
+#include "queue.h"
+#include "support/memory_store.h"
+
+#define LONG_MS 60000
+#define SHA                                                                    \
+    "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+
+static memory_store *store;
+static executr_queue *queue;
+
+static void open_queue(executr_queue_options options)
+{
+    executr_error err;
+
+    store = memory_store_open();
+    if (!options.poll_interval_ms)
+        options.poll_interval_ms = LONG_MS;
+    executr_status st =
+        executr_queue_open(&store->base, &options, &queue, &err);
+    cr_assert_eq(st, EXECUTR_OK, "%s", st ? err.message : "");
+}
+
+static void open_default(void)
+{
+    open_queue((executr_queue_options)EXECUTR_QUEUE_OPTIONS_INIT);
+}
+
+static void close_all(void)
+{
+    executr_queue_free(queue);
+    memory_store_free(store);
+}
+
+static void submit_many(const char *type, size_t count)
+{
+    executr_job_spec spec = EXECUTR_JOB_SPEC_INIT;
+    const executr_job_spec *specs[100];
+    executr_jobs *jobs;
+    executr_error err;
+
+    spec.type = type;
+    spec.binary_url = "http://example.com/tool";
+    spec.binary_sha256 = SHA;
+    for (size_t i = 0; i < count; i++)
+        specs[i] = &spec;
+    executr_status st =
+        executr_queue_submit(queue, specs, count, NULL, &jobs, &err);
+    cr_assert_eq(st, EXECUTR_OK, "%s", st ? err.message : "");
+    cr_assert_eq(executr_jobs_count(jobs), count);
+    executr_jobs_free(jobs);
+}
+
+/* A claim on a thread of its own. */
+typedef struct waiting {
+    pthread_t thread;
+    const char *type;
+    int32_t max_jobs;
+    int64_t wait_ms;
+    executr_status status;
+    size_t got;
+    char got_type[64];
+} waiting;
+
+static void *claim_in_thread(void *ctx)
+{
+    waiting *w = ctx;
+    executr_claim claim = EXECUTR_CLAIM_INIT;
+    executr_jobs *jobs;
+
+    claim.executor_id = "tester";
+    claim.executor_ip = "127.0.0.1";
+    claim.wait_ms = w->wait_ms ? w->wait_ms : LONG_MS;
+    claim.max_jobs = w->max_jobs;
+    claim.types = &w->type;
+    claim.type_count = w->type != NULL;
+    w->status = executr_queue_claim(queue, &claim, &jobs, NULL);
+    w->got = executr_jobs_count(jobs);
+    if (w->got)
+        strncpy(
+            w->got_type, executr_job_type(executr_jobs_at(jobs, 0)),
+            sizeof w->got_type - 1);
+    executr_jobs_free(jobs);
+    return NULL;
+}
+
+static int64_t asleep(void)
+{
+    pthread_mutex_lock(&queue->lock);
+    int64_t n = queue->asleep;
+    pthread_mutex_unlock(&queue->lock);
+    return n;
+}
+
+static void start(waiting *all, size_t count)
+{
+    int64_t before = asleep();
+
+    for (size_t i = 0; i < count; i++)
+        pthread_create(&all[i].thread, NULL, claim_in_thread, &all[i]);
+    while (asleep() < before + (int64_t)count)
+        usleep(1000);
+}
+
+static size_t finish(waiting *all, size_t count)
+{
+    size_t got = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        pthread_join(all[i].thread, NULL);
+        cr_assert_eq(all[i].status, EXECUTR_OK);
+        got += all[i].got;
+    }
+    return got;
+}
+
+TestSuite(queue_wait, .init = open_default, .fini = close_all);
+
+Test(queue_wait, ends_when_a_job_comes)
+{
+    waiting one[1] = {0};
+
+    start(one, 1);
+    submit_many("a", 1);
+    cr_assert_eq(finish(one, 1), 1);
+}
+
+Test(queue_wait, ends_empty_at_its_time)
+{
+    waiting one = {.wait_ms = 20};
+
+    claim_in_thread(&one);
+    cr_assert_eq(one.status, EXECUTR_OK);
+    cr_assert_eq(one.got, 0);
+}
+
+Test(queue_wait, takes_a_job_that_is_there_already)
+{
+    waiting one = {0};
+
+    submit_many("a", 1);
+    claim_in_thread(&one);
+    cr_assert_eq(one.got, 1);
+    cr_assert_eq(memory_store_read(store, &store->claim_requests), 1);
+}
+
+Test(queue_wait, of_all_but_one_goes_on_when_one_job_comes)
+{
+    waiting all[8] = {0};
+
+    start(all, 8);
+    cr_assert_eq(memory_store_read(store, &store->claim_requests), 8);
+    submit_many("a", 1);
+    while (asleep() > 7)
+        usleep(1000);
+    executr_queue_drain(queue);
+    cr_assert_eq(finish(all, 8), 1);
+    cr_assert_eq(memory_store_read(store, &store->claim_requests), 9);
+}
+
+Test(queue_wait, ends_for_as_many_as_there_are_jobs)
+{
+    waiting all[20] = {0};
+
+    start(all, 20);
+    submit_many("a", 12);
+    submit_many("a", 8);
+    cr_assert_eq(finish(all, 20), 20);
+    for (size_t i = 0; i < 20; i++)
+        cr_assert_eq(all[i].got, 1);
+}
+
+Test(queue_wait, is_not_disturbed_by_jobs_of_other_types)
+{
+    waiting a[3] = {{.type = "a"}, {.type = "a"}, {.type = "a"}};
+    waiting b[1] = {{.type = "b"}};
+
+    start(a, 3);
+    start(b, 1);
+    submit_many("b", 1);
+    cr_assert_eq(finish(b, 1), 1);
+    cr_assert_str_eq(b[0].got_type, "b");
+    cr_assert_eq(asleep(), 3);
+    cr_assert_eq(memory_store_read(store, &store->claim_requests), 5);
+    executr_queue_drain(queue);
+    cr_assert_eq(finish(a, 3), 0);
+}
+
+Test(queue_wait, passes_word_on_when_it_was_for_another_job)
+{
+    waiting any[1] = {0};
+    waiting b[1] = {{.type = "b"}};
+
+    start(any, 1);
+    start(b, 1);
+    /* The first is told of b, but takes the older job that nobody told. */
+    memory_store_slip_in(store, "a");
+    submit_many("b", 1);
+    cr_assert_eq(finish(any, 1), 1);
+    cr_assert_str_eq(any[0].got_type, "a");
+    cr_assert_eq(finish(b, 1), 1);
+}
+
+Test(queue_wait, spreads_unannounced_jobs_over_all)
+{
+    waiting all[10] = {0};
+
+    start(all, 10);
+    for (int i = 0; i < 10; i++)
+        memory_store_slip_in(store, "a");
+    ex_queue_wake_any(queue);
+    cr_assert_eq(finish(all, 10), 10);
+}
+
+Test(queue_wait, of_every_filter_hears_of_unannounced_jobs)
+{
+    waiting a[2] = {{.type = "a"}, {.type = "a"}};
+    waiting b[2] = {{.type = "b"}, {.type = "b"}};
+
+    start(a, 2);
+    start(b, 2);
+    memory_store_slip_in(store, "b");
+    memory_store_slip_in(store, "b");
+    ex_queue_wake_any(queue);
+    cr_assert_eq(finish(b, 2), 2);
+    executr_queue_drain(queue);
+    cr_assert_eq(finish(a, 2), 0);
+}
+
+Test(queue_wait, ends_when_the_queue_is_drained)
+{
+    waiting all[5] = {0};
+    waiting late = {0};
+
+    start(all, 5);
+    executr_queue_drain(queue);
+    cr_assert_eq(finish(all, 5), 0);
+    claim_in_thread(&late);
+    cr_assert_eq(late.got, 0);
+}
+
+Test(queue_wait, fails_with_the_store_and_leaves_no_trace)
+{
+    waiting one = {0};
+
+    memory_store_fail(store, EXECUTR_E_UNAVAILABLE);
+    claim_in_thread(&one);
+    cr_assert_eq(one.status, EXECUTR_E_UNAVAILABLE);
+    cr_assert_eq(queue->parked, 0);
+    cr_assert_null(queue->first);
+    cr_assert_eq(executr_queue_healthy(queue), 0);
+}
+
+TestSuite(queue_limits, .fini = close_all);
+
+Test(queue_limits, park_no_more_than_allowed)
+{
+    executr_queue_options options = EXECUTR_QUEUE_OPTIONS_INIT;
+    waiting first[1] = {0};
+    waiting second = {0};
+
+    options.max_parked = 1;
+    open_queue(options);
+    start(first, 1);
+    claim_in_thread(&second);
+    cr_assert_eq(second.status, EXECUTR_OK);
+    cr_assert_eq(second.got, 0);
+    submit_many("a", 1);
+    cr_assert_eq(finish(first, 1), 1);
+}
+
+Test(queue_limits, are_refused_when_negative)
+{
+    executr_queue_options options = EXECUTR_QUEUE_OPTIONS_INIT;
+    executr_error err;
+
+    open_default();
+    executr_queue *none = queue;
+    options.max_parked = -1;
+    cr_assert_eq(
+        executr_queue_open(&store->base, &options, &none, &err),
+        EXECUTR_E_ARGUMENT);
+    cr_assert_str_eq(err.field, "max_parked");
+    cr_assert_null(none);
+}
+
+static size_t wait_for(const size_t *field, size_t value)
+{
+    while (memory_store_read(store, field) < value)
+        usleep(1000);
+    return memory_store_read(store, field);
+}
+
+TestSuite(queue_upkeep, .fini = close_all);
+
+Test(queue_upkeep, wakes_waiters_when_something_is_claimable)
+{
+    executr_queue_options options = EXECUTR_QUEUE_OPTIONS_INIT;
+    waiting one[1] = {0};
+
+    options.poll_interval_ms = 5;
+    open_queue(options);
+    start(one, 1);
+    memory_store_slip_in(store, "a");
+    pthread_mutex_lock(&store->lock);
+    store->upkeep.claimable = 1;
+    pthread_mutex_unlock(&store->lock);
+    cr_assert_eq(finish(one, 1), 1);
+}
+
+Test(queue_upkeep, wakes_waiters_on_word_from_others)
+{
+    waiting one[1] = {0};
+
+    open_default();
+    start(one, 1);
+    memory_store_slip_in(store, "a");
+    pthread_mutex_lock(&store->lock);
+    store->told = 1;
+    pthread_mutex_unlock(&store->lock);
+    ex_queue_poke(queue);
+    cr_assert_eq(finish(one, 1), 1);
+    cr_assert_eq(store->parked, 1);
+}
+
+Test(queue_upkeep, takes_no_lease_before_a_quiet_timeout)
+{
+    executr_queue_options options = EXECUTR_QUEUE_OPTIONS_INIT;
+
+    options.poll_interval_ms = 1;
+    options.heartbeat_timeout_ms = LONG_MS;
+    open_queue(options);
+    wait_for(&store->upkeeps, 20);
+    cr_assert_eq(memory_store_read(store, &store->reaps), 0);
+}
+
+Test(queue_upkeep, takes_leases_after_it)
+{
+    executr_queue_options options = EXECUTR_QUEUE_OPTIONS_INIT;
+
+    options.poll_interval_ms = 1;
+    options.heartbeat_timeout_ms = 200;
+    open_queue(options);
+    wait_for(&store->reaps, 1);
+    cr_assert_geq(memory_store_read(store, &store->upkeeps), 2);
+}
+
+Test(queue_upkeep, begins_the_quiet_time_again_when_the_store_is_back)
+{
+    executr_queue_options options = EXECUTR_QUEUE_OPTIONS_INIT;
+
+    options.poll_interval_ms = 1;
+    options.heartbeat_timeout_ms = 100;
+    open_queue(options);
+    wait_for(&store->reaps, 1);
+    int64_t before = atomic_load(&queue->quiet_from_us);
+    memory_store_fail(store, EXECUTR_E_TIMEOUT);
+    while (executr_queue_healthy(queue))
+        usleep(1000);
+    memory_store_fail(store, EXECUTR_OK);
+    while (!executr_queue_healthy(queue))
+        usleep(1000);
+    cr_assert_gt(atomic_load(&queue->quiet_from_us), before);
+    wait_for(&store->reaps, memory_store_read(store, &store->reaps) + 1);
+}
+
+Test(queue_upkeep, cleans_up_in_batches_until_done)
+{
+    store = NULL;
+    open_default();
+    wait_for(&store->cleanups, 1);
+    executr_queue_free(queue);
+    executr_queue_options options = EXECUTR_QUEUE_OPTIONS_INIT;
+    options.poll_interval_ms = 1;
+    store->cleanups = 0;
+    store->full_cleanups = 3;
+    cr_assert_eq(
+        executr_queue_open(&store->base, &options, &queue, NULL), EXECUTR_OK);
+    wait_for(&store->cleanups, 4);
+    wait_for(&store->upkeeps, memory_store_read(store, &store->upkeeps) + 5);
+    cr_assert_eq(memory_store_read(store, &store->cleanups), 4);
+}
+
+/* Submission */
+
+TestSuite(queue_submit, .init = open_default, .fini = close_all);
+
+Test(queue_submit, judges_each_job_for_itself)
+{
+    executr_job_spec good = EXECUTR_JOB_SPEC_INIT;
+    executr_job_spec bad = EXECUTR_JOB_SPEC_INIT;
+    executr_job_spec absent = EXECUTR_JOB_SPEC_INIT;
+    const executr_job_spec *specs[] = {&absent, &good, &bad, &good};
+    executr_status results[4];
+    executr_jobs *jobs;
+
+    good.type = bad.type = absent.type = "a";
+    good.binary_url = "http://example.com/tool";
+    good.binary_sha256 = absent.binary_sha256 = SHA;
+    cr_assert_eq(
+        executr_queue_submit(queue, specs, 4, results, &jobs, NULL), 0);
+    cr_assert_eq(executr_jobs_count(jobs), 2);
+    cr_assert(results[1] == EXECUTR_OK && results[3] == EXECUTR_OK);
+    cr_assert_eq(results[0], EXECUTR_E_ARGUMENT);
+    cr_assert_eq(results[2], EXECUTR_E_ARGUMENT);
+    for (size_t i = 0; i < 2; i++)
+        cr_assert_str_not_empty(executr_job_id(executr_jobs_at(jobs, i)));
+    executr_jobs_free(jobs);
+}
+
+Test(queue_submit, without_results_stores_nothing_if_a_check_fails)
+{
+    executr_job_spec good = EXECUTR_JOB_SPEC_INIT;
+    executr_job_spec bad = EXECUTR_JOB_SPEC_INIT;
+    const executr_job_spec *specs[] = {&good, &bad};
+    executr_jobs *jobs;
+    executr_error err;
+
+    good.type = bad.type = "a";
+    good.binary_url = "http://example.com/tool";
+    good.binary_sha256 = SHA;
+    cr_assert_eq(
+        executr_queue_submit(queue, specs, 2, NULL, &jobs, &err),
+        EXECUTR_E_ARGUMENT);
+    cr_assert_str_eq(err.field, "binary_sha256");
+    cr_assert_null(jobs);
+    cr_assert_eq(memory_store_read(store, &store->submit_calls), 0);
+}
+
+Test(queue_submit, cuts_a_large_array_into_batches)
+{
+    executr_job_spec spec = EXECUTR_JOB_SPEC_INIT;
+    static const executr_job_spec *specs[5000];
+    executr_jobs *jobs;
+
+    spec.type = "a";
+    spec.binary_url = "http://example.com/tool";
+    spec.binary_sha256 = SHA;
+    for (size_t i = 0; i < 5000; i++)
+        specs[i] = &spec;
+    cr_assert_eq(
+        executr_queue_submit(queue, specs, 5000, NULL, &jobs, NULL), 0);
+    cr_assert_eq(executr_jobs_count(jobs), 5000);
+    cr_assert_eq(memory_store_read(store, &store->submit_calls), 3);
+    executr_jobs_free(jobs);
+}
+
+Test(queue_submit, of_none_is_an_empty_list)
+{
+    executr_jobs *jobs;
+
+    cr_assert_eq(executr_queue_submit(queue, NULL, 0, NULL, &jobs, NULL), 0);
+    cr_assert_eq(executr_jobs_count(jobs), 0);
+    executr_jobs_free(jobs);
+}
+
+Test(queue_list, tells_whether_there_is_more, .init = open_default,
+     .fini = close_all)
+{
+    executr_filter filter = EXECUTR_FILTER_INIT;
+    executr_jobs *jobs;
+    int32_t more;
+
+    submit_many("a", 5);
+    for (int32_t limit = 4; limit <= 6; limit++) {
+        filter.limit = limit;
+        cr_assert_eq(
+            executr_queue_list(queue, &filter, &jobs, &more, NULL), 0);
+        cr_assert_eq(executr_jobs_count(jobs), limit < 5 ? limit : 5);
+        cr_assert_eq(more, limit < 5);
+        executr_jobs_free(jobs);
+    }
+}
+
+/* Binaries */
+
+typedef struct source {
+    const char *data;
+    size_t length;
+    size_t step; /* given at a time */
+    int32_t fails;
+    int32_t calls;
+} source;
+
+static int32_t read_source(void *ctx, void *data, size_t size, size_t *length)
+{
+    source *s = ctx;
+    size_t n = s->length < s->step ? s->length : s->step;
+
+    s->calls++;
+    if (n > size)
+        n = size;
+    if (n == 0 && s->fails)
+        return -1;
+    memcpy(data, s->data, n);
+    s->data += n;
+    s->length -= n;
+    *length = n;
+    return 0;
+}
+
+static char big[2 * EX_BINARY_PART + 12345];
+static char big_sha[EX_SHA256_HEX];
+
+static void open_with_big(void)
+{
+    open_default();
+    for (size_t i = 0; i < sizeof big; i++)
+        big[i] = (char)(i * 7 + i / 1000);
+    cr_assert_eq(ex_sha256_bytes(big, sizeof big, big_sha, NULL), 0);
+}
+
+TestSuite(queue_binary, .init = open_with_big, .fini = close_all);
+
+Test(queue_binary, comes_back_from_any_offset)
+{
+    static const size_t offsets[] = {0, 1, EX_BINARY_PART, sizeof big - 1,
+                                     sizeof big};
+    source from = {big, sizeof big, 1000, 0, 0};
+    int32_t created;
+    ex_buf got;
+
+    cr_assert_eq(
+        executr_queue_put_binary(
+            queue, big_sha, read_source, &from, 0, &created, NULL), 0);
+    cr_assert_eq(created, 1);
+    for (size_t i = 0; i < sizeof offsets / sizeof offsets[0]; i++) {
+        ex_buf_init(&got, EX_BUF_UNLIMITED);
+        cr_assert_eq(
+            executr_queue_get_binary(
+                queue, big_sha, (int64_t)offsets[i], ex_buf_write, &got, NULL),
+            EXECUTR_OK);
+        cr_assert_eq(got.length, sizeof big - offsets[i]);
+        cr_assert_eq(
+            memcmp(ex_buf_text(&got), big + offsets[i], got.length), 0);
+        ex_buf_clear(&got);
+    }
+}
+
+Test(queue_binary, is_not_read_when_it_is_there_already)
+{
+    source first = {big, sizeof big, sizeof big, 0, 0};
+    source second = {big, sizeof big, sizeof big, 0, 0};
+    int32_t created;
+
+    cr_assert_eq(
+        executr_queue_put_binary(
+            queue, big_sha, read_source, &first, 0, &created, NULL), 0);
+    cr_assert_eq(
+        executr_queue_put_binary(
+            queue, big_sha, read_source, &second, 0, &created, NULL), 0);
+    cr_assert_eq(created, 0);
+    cr_assert_eq(second.calls, 0);
+}
+
+static void expect_refused(source *from, int64_t max, executr_status expected)
+{
+    int32_t created = 1;
+    int64_t bytes;
+
+    cr_assert_eq(
+        executr_queue_put_binary(
+            queue, SHA, read_source, from, max, &created, NULL), expected);
+    cr_assert_eq(created, 0);
+    cr_assert_eq(store->open_uploads, 0);
+    cr_assert_eq(
+        executr_queue_binary_size(queue, SHA, &bytes, NULL),
+        EXECUTR_E_NOT_FOUND);
+}
+
+Test(queue_binary, is_dropped_when_it_hashes_to_something_else)
+{
+    source from = {big, sizeof big, sizeof big, 0, 0};
+
+    expect_refused(&from, 0, EXECUTR_E_MISMATCH);
+}
+
+Test(queue_binary, is_dropped_when_it_is_too_large)
+{
+    source from = {big, sizeof big, sizeof big, 0, 0};
+
+    expect_refused(&from, EX_BINARY_PART, EXECUTR_E_TOO_LARGE);
+    cr_assert_leq(from.calls, 2);
+}
+
+Test(queue_binary, is_dropped_when_its_source_fails)
+{
+    source from = {big, EX_BINARY_PART + 5, 1000, 1, 0};
+
+    expect_refused(&from, 0, EXECUTR_E_CALLBACK);
+}
