@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Runs requests side by side on one epoll descriptor; hides libcurl's multi
- * interface, its sockets and its timer.
- */
+/* Runs requests side by side: starts them, moves them on, ends them. */
 #include "http.h"
 
+#include <curl/curl.h>
 #include <errno.h>
-#include <pthread.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
-#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/fail.h"
@@ -18,29 +14,7 @@
 #include "http_transfer.h"
 
 #define EVENTS 32
-#define KEPT_IDLE 4         /* handles kept for the next requests */
-#define KEPT_CONNECTIONS 8L
-
-struct ex_http {
-    CURLM *multi;
-    int epoll_fd;
-    int timer_fd;
-    int64_t curl_at_us;  /* when libcurl wants to be called; 0: not */
-    int64_t armed_us;    /* what the timer is set to; 0: nothing */
-    ex_transfer *active;
-    ex_transfer *idle;
-    size_t idle_count;
-    uint64_t last_id;
-};
-
-/* libcurl's own global state, set up once a process. */
-static pthread_once_t global_once = PTHREAD_ONCE_INIT;
-static CURLcode global_result;
-
-static void global_setup(void)
-{
-    global_result = curl_global_init(CURL_GLOBAL_DEFAULT);
-}
+#define KEPT_IDLE 4 /* handles */
 
 /* The timer fires when libcurl or the next look at a speed is due. */
 static void arm_timer(ex_http *http)
@@ -58,120 +32,6 @@ static void arm_timer(ex_http *http)
     /* Fails for nothing but bad arguments. */
     timerfd_settime(http->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
     http->armed_us = at;
-}
-
-static int on_timer(CURLM *multi, long timeout_ms, void *ctx)
-{
-    ex_http *http = ctx;
-
-    (void)multi;
-    http->curl_at_us =
-        timeout_ms < 0 ? 0 : ex_monotonic_us() + timeout_ms * INT64_C(1000);
-    return 0;
-}
-
-static int on_socket(
-    CURL *easy, curl_socket_t fd, int what, void *ctx, void *socket_ctx)
-{
-    ex_http *http = ctx;
-    struct epoll_event event = {.data.fd = fd};
-
-    (void)easy;
-    (void)socket_ctx;
-    if (what == CURL_POLL_REMOVE) {
-        /* It may be closed already, and so be gone. */
-        epoll_ctl(http->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
-        return 0;
-    }
-    if (what & CURL_POLL_IN)
-        event.events |= EPOLLIN;
-    if (what & CURL_POLL_OUT)
-        event.events |= EPOLLOUT;
-    if (epoll_ctl(http->epoll_fd, EPOLL_CTL_MOD, fd, &event) == 0)
-        return 0;
-    if (errno != ENOENT)
-        return -1;
-    return epoll_ctl(http->epoll_fd, EPOLL_CTL_ADD, fd, &event);
-}
-
-static executr_status open_multi(ex_http *http, executr_error *err)
-{
-    http->multi = curl_multi_init();
-    if (!http->multi)
-        return ex_fail_nomem(err);
-    curl_multi_setopt(http->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
-    curl_multi_setopt(http->multi, CURLMOPT_SOCKETDATA, http);
-    curl_multi_setopt(http->multi, CURLMOPT_TIMERFUNCTION, on_timer);
-    curl_multi_setopt(http->multi, CURLMOPT_TIMERDATA, http);
-    curl_multi_setopt(http->multi, CURLMOPT_MAXCONNECTS, KEPT_CONNECTIONS);
-    return EXECUTR_OK;
-}
-
-static executr_status open_descriptors(ex_http *http, executr_error *err)
-{
-    http->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (http->epoll_fd < 0)
-        return ex_fail_errno(err, errno, "epoll_create1");
-    http->timer_fd =
-        timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-    if (http->timer_fd < 0)
-        return ex_fail_errno(err, errno, "timerfd_create");
-    struct epoll_event event = {
-        .events = EPOLLIN, .data.fd = http->timer_fd};
-    if (epoll_ctl(http->epoll_fd, EPOLL_CTL_ADD, http->timer_fd, &event) != 0)
-        return ex_fail_errno(err, errno, "epoll_ctl");
-    return EXECUTR_OK;
-}
-
-executr_status ex_http_open(ex_http **out, executr_error *err)
-{
-    void *memory;
-
-    *out = NULL;
-    pthread_once(&global_once, global_setup);
-    if (global_result)
-        return ex_fail(
-            err, EXECUTR_E_INTERNAL, "cannot start libcurl: %s",
-            curl_easy_strerror(global_result));
-    executr_status st = ex_alloc(&memory, sizeof(ex_http), err);
-    if (st)
-        return st;
-    ex_http *http = memory;
-    http->epoll_fd = -1;
-    http->timer_fd = -1;
-    st = open_multi(http, err);
-    if (!st)
-        st = open_descriptors(http, err);
-    if (st)
-        ex_http_free(http);
-    else
-        *out = http;
-    return st;
-}
-
-static void free_list(ex_transfer *list)
-{
-    while (list) {
-        ex_transfer *next = list->next;
-        ex_transfer_free(list);
-        list = next;
-    }
-}
-
-void ex_http_free(ex_http *http)
-{
-    if (!http)
-        return;
-    for (ex_transfer *t = http->active; t; t = t->next)
-        curl_multi_remove_handle(http->multi, t->easy);
-    free_list(http->active);
-    free_list(http->idle);
-    curl_multi_cleanup(http->multi);
-    if (http->timer_fd >= 0)
-        close(http->timer_fd);
-    if (http->epoll_fd >= 0)
-        close(http->epoll_fd);
-    ex_free(http);
 }
 
 static executr_status take_transfer(

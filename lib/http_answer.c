@@ -2,6 +2,7 @@
 /* What comes out of one request; hides libcurl's figures and error codes. */
 #include "http_transfer.h"
 
+#include <curl/curl.h>
 #include <string.h>
 
 #include "base/fail.h"
@@ -72,7 +73,7 @@ executr_status ex_transfer_check_speed(
     return st;
 }
 
-static executr_status status_of_code(ex_transfer *transfer, CURLcode code)
+static executr_status status_of_code(ex_transfer *transfer, int32_t code)
 {
     curl_off_t connected = 0;
 
@@ -98,7 +99,7 @@ static executr_status status_of_code(ex_transfer *transfer, CURLcode code)
 }
 
 static executr_status fail_with_code(
-    ex_transfer *transfer, CURLcode code, executr_error *err)
+    ex_transfer *transfer, int32_t code, executr_error *err)
 {
     ex_buf url;
     executr_status status = transfer->failed;
@@ -109,12 +110,12 @@ static executr_status fail_with_code(
     else
         status = status_of_code(transfer, code);
     if (!*words)
-        words = curl_easy_strerror(code);
+        words = curl_easy_strerror((CURLcode)code);
     put_url(transfer, &url);
     ex_fail(err, status, "%s: %s", ex_buf_text(&url), words);
     ex_buf_clear(&url);
     if (err)
-        err->native = (int32_t)code;
+        err->native = code;
     return status;
 }
 
@@ -139,7 +140,7 @@ static void read_answer(ex_transfer *transfer)
 }
 
 executr_status ex_transfer_result(
-    ex_transfer *transfer, CURLcode code, executr_error *err)
+    ex_transfer *transfer, int32_t code, executr_error *err)
 {
     ex_http_response *response = transfer->response;
 

@@ -2,6 +2,8 @@
 /* What goes into one request; hides libcurl's options and callbacks. */
 #include "http_transfer.h"
 
+#include <assert.h>
+#include <curl/curl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -248,6 +250,8 @@ static void set_constants(ex_transfer *transfer)
 {
     CURL *easy = transfer->easy;
 
+    static_assert(
+        sizeof transfer->words >= CURL_ERROR_SIZE, "too small for libcurl");
     curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer);
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->words);
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);

@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: MIT */
-/* One request on one libcurl handle; shared by the files of http. */
+/*
+ * The insides of http, shared by its files. libcurl's own header stays out of
+ * this one: its handles are void pointers.
+ */
 #ifndef EX_HTTP_TRANSFER_H
 #define EX_HTTP_TRANSFER_H
 
-#include <curl/curl.h>
-
 #include "http.h"
+
+struct curl_slist;
 
 #define EX_LOOKS 4 /* at the speed in one stall_ms */
 
 typedef struct ex_transfer {
     struct ex_transfer *next;
-    CURL *easy; /* kept from request to request: it is dear to make */
+    void *easy; /* CURL, kept from request to request: it is dear to make */
     struct curl_slist *headers;
     ex_http_request request;
     uint64_t id;
@@ -29,8 +32,20 @@ typedef struct ex_transfer {
     int64_t check_at_us;        /* next look at the speed; 0: none */
     int64_t checked_bytes;      /* moved until the last look */
     int32_t slow;               /* looks in a row that found it too slow */
-    char words[CURL_ERROR_SIZE];
+    char words[256]; /* CURL_ERROR_SIZE */
 } ex_transfer;
+
+struct ex_http {
+    void *multi; /* CURLM */
+    int epoll_fd;
+    int timer_fd;
+    int64_t curl_at_us; /* when libcurl wants to be called; 0: not */
+    int64_t armed_us;   /* what the timer is set to; 0: nothing */
+    ex_transfer *active;
+    ex_transfer *idle; /* kept for the next requests */
+    size_t idle_count;
+    uint64_t last_id;
+};
 
 /* Make the easy handle do `request`. */
 executr_status ex_transfer_prepare(
@@ -45,7 +60,7 @@ int32_t ex_transfer_tell_length(ex_transfer *transfer);
 
 /* Fill the response from the handle and turn libcurl's code into ours. */
 executr_status ex_transfer_result(
-    ex_transfer *transfer, CURLcode code, executr_error *err) EXECUTR_CHECKED;
+    ex_transfer *transfer, int32_t code, executr_error *err) EXECUTR_CHECKED;
 
 /* E_TIMEOUT when it has been too slow for its stall_ms, else OK. */
 executr_status ex_transfer_check_speed(

@@ -105,11 +105,12 @@ static size_t content_length(const char *head)
 static int receive_request(connection *c)
 {
     http_fixture *f = c->fixture;
-    char *end;
+    char *end = c->length ? strstr(c->buffer, "\r\n\r\n") : NULL;
 
-    while (!c->length || !(end = strstr(c->buffer, "\r\n\r\n"))) {
+    while (!end) {
         if (c->length > HEAD_SIZE || receive(c))
             return -1;
+        end = strstr(c->buffer, "\r\n\r\n");
     }
     size_t head = (size_t)(end - c->buffer) + 4;
     char *text = check(strndup(c->buffer, head));
