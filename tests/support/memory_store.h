@@ -26,10 +26,8 @@ typedef struct memory_store {
     memory_job jobs[MEMORY_JOBS_MAX];
     size_t job_count;
     executr_status failing; /* every call fails like this */
-    const char *poison;     /* submits that hold this type fail */
     /* What it was asked: */
     size_t submit_calls;
-    size_t claim_calls;
     size_t claim_requests;
     size_t upkeeps;
     size_t reaps;
