@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT */
+/* The binary cache: its size, full disks, and what crashes leave behind. */
+#include "support/cache_bench.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+
+TestSuite(cache_size, .init = cache_setup, .fini = cache_teardown);
+TestSuite(cache_crash, .init = cache_setup, .fini = cache_teardown);
+
+/* Last uses are told apart by file times, whose clock ticks slowly. */
+static void let_time_pass(void)
+{
+    nanosleep(&(struct timespec){0, 20000000}, NULL);
+}
+
+static void use(const binary *b)
+{
+    executr_pin_free(must_get(b));
+    let_time_pass();
+}
+
+Test(cache_size, evicts_the_least_recently_used)
+{
+    reopen_cache(100 * KIB);
+    binary a = serve_well('a', 40 * KIB);
+    binary b = serve_well('b', 40 * KIB);
+    binary c = serve_well('c', 40 * KIB);
+
+    use(&a);
+    use(&b);
+    use(&a);
+    use(&c);
+    cr_assert(is_cached(&a));
+    cr_assert_not(is_cached(&b));
+    cr_assert(is_cached(&c));
+    cr_assert_eq(figure(EXECUTR_CACHE_BYTES), 80 * KIB);
+    cr_assert_eq(count_files("locks"), 2);
+}
+
+Test(cache_size, never_evicts_what_is_pinned_here_or_elsewhere)
+{
+    reopen_cache(100 * KIB);
+    binary a = serve_well('a', 40 * KIB);
+    binary b = serve_well('b', 40 * KIB);
+    binary c = serve_well('c', 60 * KIB);
+    executr_cache *other = open_cache();
+    executr_pin *pin;
+
+    use(&a);
+    use(&b);
+    cr_assert_eq(
+        executr_cache_peek(other, a.sha256, &pin, &err), EXECUTR_OK);
+    cr_assert_not_null(pin);
+    executr_pin *held = must_get(&c);
+    cr_assert_eq(access(executr_pin_path(pin), X_OK), 0);
+    cr_assert_not(is_cached(&b));
+    executr_pin_free(pin);
+    executr_pin_free(held);
+    executr_cache_free(other);
+}
+
+Test(cache_size, a_binary_larger_than_the_cache_works_and_goes)
+{
+    reopen_cache(100 * KIB);
+    binary small = serve_well('a', 10 * KIB);
+    binary large = serve_well('b', 300 * KIB);
+
+    use(&small);
+    executr_pin *pin = must_get(&large);
+    cr_assert_eq(access(executr_pin_path(pin), X_OK), 0);
+    cr_assert_eq(figure(EXECUTR_CACHE_BYTES), 300 * KIB);
+    executr_pin_free(pin);
+    cr_assert_not(is_cached(&large));
+    cr_assert_eq(figure(EXECUTR_CACHE_BYTES), 0);
+    cr_assert_eq(count_files("."), 0);
+}
+
+Test(cache_size, an_announced_length_alone_evicts_nothing)
+{
+    executr_pin *pin;
+
+    reopen_cache(4096 * KIB);
+    binary a = serve_well('a', 2048 * KIB);
+    executr_pin_free(must_get(&a));
+    binary liar = serve('b', 4096 * KIB, (http_script){.cut = 1});
+    cr_assert_eq(get(&liar, &pin), EXECUTR_E_UNAVAILABLE);
+    cr_assert(is_cached(&a));
+}
+
+Test(cache_size, shrinks_when_it_is_opened_smaller)
+{
+    binary a = serve_well('a', 40 * KIB);
+    binary b = serve_well('b', 40 * KIB);
+
+    use(&a);
+    use(&b);
+    reopen_cache(50 * KIB);
+    cr_assert_not(is_cached(&a));
+    cr_assert(is_cached(&b));
+    cr_assert_eq(figure(EXECUTR_CACHE_MAX_BYTES), 50 * KIB);
+}
+
+static void put_file(const char *name, const char *text)
+{
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof path, "%s/%s", cache_dir, name);
+    FILE *f = fopen(path, "w");
+    cr_assert_not_null(f, "%s", path);
+    cr_assert_geq(fputs(text, f), 0);
+    fclose(f);
+}
+
+Test(cache_crash, old_downloads_go_and_strange_files_stay)
+{
+    char name[80];
+    binary b = serve_well('a', 100);
+
+    snprintf(name, sizeof name, "tmp/%s", b.sha256);
+    put_file(name, "half of a binary");
+    put_file("tmp/notes.txt", "mine");
+    put_file("README", "mine");
+    put_file("objects/README", "mine");
+    put_file("locks/README", "mine");
+    reopen_cache(10);
+    cr_assert_eq(count_files("tmp"), 1);
+    cr_assert_eq(count_files("."), 4);
+    executr_pin_free(must_get(&b));
+}
+
+Test(cache_crash, a_download_of_another_process_is_left_alone)
+{
+    int status;
+    binary b = serve(
+        'a', 64 * KIB, (http_script){.drip = 8 * KIB, .drip_ms = 100});
+
+    pid_t child = get_in_process(&b);
+    while (count_files("tmp") == 0)
+        let_time_pass();
+    executr_cache_free(open_cache()); /* sweeps */
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    cr_assert(WIFEXITED(status));
+    cr_assert_eq(WEXITSTATUS(status), 12);
+}
+
+/* What is there after a kill is whole or gone, and nobody waits for ever. */
+Test(cache_crash, kill_in_the_middle_leaves_a_valid_cache, .timeout = 60)
+{
+    binary b = serve(
+        'a', 256 * KIB, (http_script){.drip = 16 * KIB, .drip_ms = 2});
+
+    for (int i = 0; i < 25; i++) {
+        pid_t child = get_in_process(&b);
+        nanosleep(&(struct timespec){0, i * 3000000L}, NULL);
+        kill(child, SIGKILL);
+        cr_assert_eq(waitpid(child, NULL, 0), child);
+        if (i % 5 == 0)
+            reopen_cache(0);
+        executr_pin_free(must_get(&b));
+        cr_assert_eq(count_files("tmp"), 0);
+        cr_assert_eq(ex_fs_remove_tree(AT_FDCWD, cache_dir, &err), EXECUTR_OK);
+    }
+}
+
+/* A tmpfs of 1 MiB in place of the cache's directory; 0 if that can't be. */
+static int mount_small_disk(void)
+{
+    executr_cache_free(cache);
+    if (mount("none", cache_dir, "tmpfs", 0, "size=1m") == 0)
+        return 1;
+    cache = open_cache();
+    cr_skip(
+        "SKIPPED: a full disk needs root to mount a tmpfs (%s)",
+        strerror(errno));
+    return 0;
+}
+
+Test(cache_size, a_full_disk_evicts_first_and_then_says_so)
+{
+    executr_pin *pin;
+    if (!mount_small_disk())
+        return;
+    options.max_bytes = 100 * 1024 * KIB;
+    cache = open_cache();
+    binary a = serve_well('a', 600 * KIB);
+    binary b = serve_well('b', 700 * KIB);
+    binary c = serve_well('c', 2048 * KIB);
+
+    use(&a);
+    use(&b);
+    executr_status st = get(&c, &pin);
+    int32_t native = err.native;
+    cr_expect_eq(count_files("tmp"), 0);
+    executr_cache_free(cache);
+    cache = NULL;
+    umount(cache_dir);
+    cr_assert_eq(st, EXECUTR_E_IO, "%s", err.message);
+    cr_assert_eq(native, ENOSPC);
+    cr_assert(strstr(err.message, "full"), "%s", err.message);
+}
