@@ -25,11 +25,28 @@ typedef struct executr_runner_options {
     int64_t kill_grace_ms;       /* SIGTERM to SIGKILL; 10 s */
     int64_t drain_ms;            /* wait for output after the end; 2 s */
     executr_log log;
+    int32_t subreaper;           /* 1: orphans of the programs become children
+                                    of this process (see below) */
+    int32_t reserved;            /* 0 */
 } executr_runner_options;
+
+/*
+ * What a program leaves behind when it ends is killed: its session by number,
+ * everything else it started, however detached, by a mark that all its
+ * descendants carry (an else meaningless RLIMIT_RTTIME). To look for the mark
+ * the runner reads all of /proc at each end. With `subreaper` it looks at its
+ * own children only, which is certain and much faster, but makes this process
+ * a child subreaper for good (PR_SET_CHILD_SUBREAPER), which is why it is for
+ * the program to say and not for the library. Either way children that the
+ * program made itself are never touched.
+ *
+ * In return the program must not ignore SIGCHLD or wait for children that it
+ * does not know: the end of a job would be taken from the runner.
+ */
 
 /* clang-format off */
 #define EXECUTR_RUNNER_OPTIONS_INIT \
-    {sizeof(executr_runner_options), 0, NULL, 0, 0, 0, {NULL, NULL}}
+    {sizeof(executr_runner_options), 0, NULL, 0, 0, 0, {NULL, NULL}, 0, 0}
 /* clang-format on */
 
 EXECUTR_API executr_status executr_runner_open(
@@ -42,12 +59,14 @@ EXECUTR_API void executr_runner_free(executr_runner *runner);
 /* One program to run. */
 typedef struct executr_program {
     uint32_t struct_size;
-    uint32_t reserved;              /* 0 */
-    const char *path;               /* of the executable, absolute */
+    int32_t isolation;              /* EXECUTR_ISOLATION_…; up to basic */
+    const char *path;               /* of the executable, absolute; must stay
+                                       until the program ended */
     const char *name;               /* of its directory: a job id */
     const char *const *arguments;   /* argv[1]…; argv[0] is the path */
     size_t argument_count;
-    const char *const *environment; /* "NAME=value" */
+    const char *const *environment; /* "NAME=value"; nothing is added, so there
+                                       is no PATH or HOME unless it is here */
     size_t environment_count;
     int64_t timeout_ms;             /* then TERM, grace, KILL; 0: none */
     int64_t kill_grace_ms;          /* 0: the runner's */
@@ -74,6 +93,7 @@ EXECUTR_API const char *executr_result_stderr(
 EXECUTR_API double executr_result_user_seconds(const executr_result *result);
 EXECUTR_API double executr_result_system_seconds(const executr_result *result);
 EXECUTR_API double executr_result_wall_seconds(const executr_result *result);
+/* An upper bound: Linux counts in what this process had at the start. */
 EXECUTR_API int64_t executr_result_max_rss_bytes(const executr_result *result);
 
 /* Called by executr_runner_step when a program and all it started are gone. */
@@ -86,6 +106,7 @@ typedef void (*executr_ended)(
  * callback (outcome exec_failed). E_CONFLICT: token or name in use.
  * E_UNAVAILABLE: the machine can't start one now (no process, descriptor,
  * memory or disk space; max_running), which is not the program's fault.
+ * E_UNSUPPORTED: more isolation than there is.
  */
 EXECUTR_API executr_status executr_runner_start(
     executr_runner *runner, const executr_program *program, uint64_t token,

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: MIT */
+/* The insides of the runner, shared by its files. */
+#ifndef EX_RUNNER_H
+#define EX_RUNNER_H
+
+#include <executr/runner.h>
+#include <pthread.h>
+#include <sys/types.h>
+
+#include "base/alloc.h"
+#include "base/buf.h"
+#include "capture.h"
+
+/* Where a start failed, as the child tells it. */
+enum {
+    EX_STAGE_CLONE = 0,
+    EX_STAGE_SETUP = 1,
+    EX_STAGE_EXEC = 2
+};
+
+/* Everything the child needs, made before it: it may not allocate. */
+typedef struct ex_launch {
+    const char *path;
+    char **argv;
+    char **envp;
+    const char *directory; /* relative to directory_fd */
+    int directory_fd;
+    int stdin_fd; /* these three are above 2 */
+    int stdout_fd;
+    int stderr_fd;
+    uint64_t mark; /* 0: none */
+    pid_t parent;
+    int stage; /* out: how far it came … */
+    int error; /* … and the errno that stopped it, or 0 */
+} ex_launch;
+
+/* The stack on which children run until exec; one at a time. */
+typedef struct ex_child_stack {
+    void *memory;
+    size_t size;
+} ex_child_stack;
+
+executr_status ex_child_stack_open(ex_child_stack *stack, executr_error *err)
+    EXECUTR_CHECKED;
+void ex_child_stack_close(ex_child_stack *stack);
+
+/*
+ * Start a program: 0 with *pid and *pidfd, or an errno with launch->stage
+ * saying where it came up; then there is no child any more.
+ */
+int ex_spawn(
+    const ex_child_stack *stack, ex_launch *launch, pid_t *pid, int *pidfd);
+
+/*
+ * The work directory. Each runner has a directory of its own in it, locked as
+ * long as the runner lives; those of dead runners are removed. Big removals
+ * are done by a helper thread.
+ */
+typedef struct ex_doomed ex_doomed;
+typedef struct ex_workdir {
+    executr_log log;
+    int root_fd;     /* the work directory */
+    int fd;          /* ours in it, locked */
+    char name[40];   /* its name */
+    uint64_t serial; /* names what waits for removal */
+    int32_t has_thread;
+    pthread_t thread;
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t wake;
+    ex_doomed *doomed; /* to be removed by the thread */
+    int32_t ending;
+} ex_workdir;
+
+void ex_workdir_init(ex_workdir *dir, const executr_log *log);
+executr_status ex_workdir_open(
+    ex_workdir *dir, const char *path, executr_error *err) EXECUTR_CHECKED;
+
+/* Make an empty directory. E_CONFLICT: the name is in use. */
+executr_status ex_workdir_make(
+    ex_workdir *dir, const char *name, executr_error *err) EXECUTR_CHECKED;
+
+/* Its name is free at once; what is in it goes away soon. */
+void ex_workdir_remove(ex_workdir *dir, const char *name);
+
+/* Waits until all is removed. */
+void ex_workdir_close(ex_workdir *dir);
+
+struct executr_result {
+    int32_t outcome;
+    int32_t has_exit_code;
+    int32_t exit_code;
+    int32_t signal;
+    double user_seconds;
+    double system_seconds;
+    double wall_seconds;
+    int64_t max_rss_bytes;
+    const char *stdout_data;
+    size_t stdout_length;
+    const char *stderr_data;
+    size_t stderr_length;
+    char message[472];
+};
+
+enum {
+    EX_WATCH_TIMER,
+    EX_WATCH_PROCESS,
+    EX_WATCH_OUTPUT
+};
+
+/* A descriptor in the epoll set, or about to be; -1: closed. */
+typedef struct ex_watch {
+    int fd;
+    int32_t kind;
+    struct ex_run *run;  /* NULL for the timer */
+    ex_capture *capture; /* of an output */
+} ex_watch;
+
+/*
+ * The life of a program. WAITING has no process: its file was busy and is
+ * tried again. ALIVE has a leader that is not reaped, so its pid, which is also
+ * the number of its session and group, is its own. DRAINING: the leader is
+ * reaped; output may still come and strays may still die. OVER: nothing of it
+ * is left and the result is complete, to be told by the step.
+ */
+enum {
+    EX_RUN_WAITING = 1,
+    EX_RUN_ALIVE = 2,
+    EX_RUN_DRAINING = 3,
+    EX_RUN_OVER = 4
+};
+
+#define EX_NEVER INT64_MAX
+
+typedef struct ex_run {
+    struct ex_run *next; /* in runner->runs or runner->over */
+    struct ex_run *previous;
+    struct ex_run *next_by_pid;
+    uint64_t token;
+    int32_t state;
+    int32_t tries;   /* of a start */
+    int32_t looks;   /* for strays */
+    int32_t stopped; /* outcome of a stop or timeout that was signalled; 0 */
+    int32_t killed;  /* SIGKILL was sent */
+    pid_t pid;
+    uint64_t mark;
+    int64_t timeout_ms;
+    int64_t grace_ms;
+    int64_t started_us;
+    int64_t timeout_at_us; /* moments are EX_NEVER when not set */
+    int64_t kill_at_us;
+    int64_t drain_until_us;
+    int64_t look_at_us; /* next try of a start, next look for strays */
+    ex_watch process;
+    ex_watch out;
+    ex_watch err;
+    int out_fd; /* the child's ends, open while WAITING */
+    int err_fd;
+    char *name;
+    const char *path;
+    char **argv;
+    char **envp;
+    executr_result result;
+    ex_arena arena; /* owns the strings and arrays */
+} ex_run;
+
+/* What stopped a start: E_UNAVAILABLE if `number` says that the machine is
+ * short of something, else as ex_fail_errno. */
+executr_status ex_start_failed(
+    executr_error *err, int number, const char *what);
+
+#define EX_PID_BUCKETS 256
+#define EX_MARK_RANGE (UINT64_C(1) << 32) /* marks of one runner */
+
+/* Orphans that ended are reaped so often while programs run. */
+#define EX_REAP_US (INT64_C(1000) * 1000)
+#define EX_BITE 65536
+
+struct executr_runner {
+    int32_t max_running;
+    int32_t subreaper;
+    size_t max_output;
+    int64_t kill_grace_ms;
+    int64_t drain_ms;
+    executr_log log;
+    int epoll_fd;
+    int null_fd;
+    ex_watch timer;
+    int64_t armed_us; /* when the timer fires; never later than it should */
+    pid_t pid;
+    uint64_t own_limit; /* RLIMIT_RTTIME of this process: carries no mark */
+    uint64_t mark_base; /* marks lie less than a range below; 0: none */
+    uint64_t mark_serial;
+    int64_t reap_at_us; /* of orphans that ended while programs run on */
+    int32_t stepping;   /* inside executr_runner_step */
+    size_t running;     /* runs and over */
+    ex_run *runs;
+    ex_run *over;
+    ex_run *by_pid[EX_PID_BUCKETS];
+    ex_child_stack stack;
+    ex_workdir dir;
+    char bite[EX_BITE]; /* of output, on its way to a capture */
+};
+
+/* Watching descriptors; close takes it out of the set first. */
+executr_status ex_watch_add(
+    executr_runner *runner, ex_watch *watch, uint32_t events,
+    executr_error *err) EXECUTR_CHECKED;
+void ex_watch_close(executr_runner *runner, ex_watch *watch);
+
+/* The descriptor, or a copy above 2 in its place: a child can then move it to
+ * its place without treading on another. -1 and errno. */
+int ex_fd_above_stdio(int fd);
+
+/* Be called back (ex_run_due) at this moment or earlier. */
+void ex_runner_wake_at(executr_runner *runner, int64_t at_us);
+
+/* Try to start: moves to ALIVE, WAITING or OVER; on failure nothing changed
+ * and it was the machine's fault. */
+executr_status ex_run_launch(
+    executr_runner *runner, ex_run *run, executr_error *err) EXECUTR_CHECKED;
+
+/* The moment a run next needs care, and that care. */
+int64_t ex_run_due_us(const ex_run *run);
+void ex_run_due(executr_runner *runner, ex_run *run, int64_t now_us);
+
+/* The leader ended; output can be read; a stop was asked for. */
+void ex_run_leader_ended(executr_runner *runner, ex_run *run);
+void ex_run_output(executr_runner *runner, ex_watch *watch);
+void ex_run_stop(
+    executr_runner *runner, ex_run *run, int32_t outcome, int64_t grace_ms);
+
+/* Move to OVER; it will be told by the step. */
+void ex_run_over(executr_runner *runner, ex_run *run);
+void ex_run_close_ends(ex_run *run);
+void ex_run_forget_pid(executr_runner *runner, ex_run *run);
+
+void ex_run_free(executr_runner *runner, ex_run *run);
+
+/* Fill the result: from how the leader ended (code and status as waitid gives
+ * them; 0: unknown), from a failed start, from what was captured. */
+void ex_result_ended(ex_run *run, int32_t code, int32_t value, int32_t stopped);
+void ex_result_exec_failed(ex_run *run, int number);
+void ex_result_output(const executr_runner *runner, ex_run *run);
+
+/*
+ * Strays: what a program started and left outside its process group. Where
+ * marks can't be made, only groups are killed. ex_strays_kill kills what a run
+ * left behind (with NULL: what no live run can own) and reaps what came to us;
+ * it returns how many were still there.
+ */
+void ex_strays_open(executr_runner *runner);
+size_t ex_strays_kill(executr_runner *runner, const ex_run *run);
+
+ex_run *ex_run_by_pid(const executr_runner *runner, pid_t pid);
+
+#endif
