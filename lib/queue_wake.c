@@ -41,23 +41,27 @@ void ex_waiter_unlist(executr_queue *queue, ex_waiter *waiter)
     waiter->listed = 0;
 }
 
-/* Back to the place of its turn, which is the end for a new one. */
+/* Back to the place of its turn: the end for a new one; for others near the
+ * beginning, because those are told first. */
 void ex_waiter_enlist(executr_queue *queue, ex_waiter *waiter)
 {
-    ex_waiter *before = queue->last;
+    ex_waiter *next = NULL;
 
     if (waiter->listed)
         return;
-    while (before && before->turn > waiter->turn)
-        before = before->before;
-    waiter->before = before;
-    waiter->next = before ? before->next : queue->first;
-    if (before)
-        before->next = waiter;
+    if (queue->last && queue->last->turn > waiter->turn) {
+        next = queue->first;
+        while (next->turn < waiter->turn)
+            next = next->next;
+    }
+    waiter->next = next;
+    waiter->before = next ? next->before : queue->last;
+    if (waiter->before)
+        waiter->before->next = waiter;
     else
         queue->first = waiter;
-    if (waiter->next)
-        waiter->next->before = waiter;
+    if (next)
+        next->before = waiter;
     else
         queue->last = waiter;
     waiter->listed = 1;
