@@ -10,6 +10,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
 #include "base/fail.h"
 #include "base/fs.h"
 #include "base/time.h"
@@ -45,41 +46,49 @@ static executr_status path_of_url(
     return ex_buf_status(out, "the file's name", err);
 }
 
-/* Make the directory, and name the file in one way only, whatever links lead
- * to it: its lock must be the same for all. */
+/* The real name of the directory that `path` is in, made if missing. */
+static executr_status resolve_directory(
+    const char *path, ex_buf *out, executr_error *err)
+{
+    const char *slash = strrchr(path, '/');
+    char *real = NULL;
+    ex_buf dir;
+
+    ex_buf_init(&dir, PATH_MAX);
+    ex_buf_puts(&dir, slash ? "" : ".");
+    ex_buf_add(&dir, path, slash ? (size_t)(slash - path) + 1 : 0);
+    executr_status st = ex_buf_status(&dir, "the file's name", err);
+    if (!st)
+        st = ex_fs_mkdirs(ex_buf_text(&dir), 0700, err);
+    if (!st)
+        real = realpath(ex_buf_text(&dir), NULL);
+    if (real)
+        ex_buf_puts(out, real);
+    else if (!st)
+        st = ex_fail_errno(err, errno, "%s", ex_buf_text(&dir));
+    free(real);
+    ex_buf_clear(&dir);
+    return st;
+}
+
+/* Name the file in one way only, whatever links lead to it: its lock must be
+ * the same for all. */
 static executr_status resolve(
     const char *path, ex_buf *out, executr_error *err)
 {
     const char *slash = strrchr(path, '/');
-    size_t length = slash ? (size_t)(slash - path) : 1;
-    executr_status st = EXECUTR_OK;
     char *real = realpath(path, NULL);
-    ex_buf dir;
+    executr_status st = EXECUTR_OK;
 
-    ex_buf_init(&dir, PATH_MAX);
-    if (!real) {
-        ex_buf_add(&dir, slash ? path : ".", length ? length : 1);
-        st = ex_buf_status(&dir, "the file's name", err);
-        if (!st)
-            st = ex_fs_mkdirs(ex_buf_text(&dir), 0700, err);
-        if (st)
-            goto done;
-        real = realpath(ex_buf_text(&dir), NULL);
-        if (!real) {
-            st = ex_fail_errno(err, errno, "%s", ex_buf_text(&dir));
-            goto done;
-        }
+    if (real) {
         ex_buf_puts(out, real);
+    } else {
+        st = resolve_directory(path, out, err);
         ex_buf_putc(out, '/');
         ex_buf_puts(out, slash ? slash + 1 : path);
-    } else {
-        ex_buf_puts(out, real);
     }
-    st = ex_buf_status(out, "the file's name", err);
-done:
     free(real);
-    ex_buf_clear(&dir);
-    return st;
+    return st ? st : ex_buf_status(out, "the file's name", err);
 }
 
 /* One program at a time; the lock goes with the process, however it ends. */
