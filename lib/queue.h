@@ -59,6 +59,7 @@ typedef struct ex_waiter {
     uint64_t filter; /* equal for equal filters */
     uint64_t turn;   /* when it was parked: the order of the list */
     int32_t listed;
+    int32_t sent_away; /* its executor said goodbye: it shall not sleep */
     ex_word word; /* not yet answered by a claim */
 } ex_waiter;
 
@@ -140,6 +141,9 @@ void ex_queue_tell_alike(
     executr_queue *queue, uint64_t filter, int32_t count);
 void ex_queue_pass_on(
     executr_queue *queue, const ex_word *word, uint64_t filter);
+
+/* End the waits of an executor's claims that found nothing so far. */
+void ex_queue_unpark(executr_queue *queue, const char *executor_id);
 
 /* queue_upkeep.c */
 executr_status ex_queue_upkeep_start(executr_queue *queue, executr_error *err)

@@ -163,7 +163,8 @@ static int32_t has_passed(const struct timespec *deadline)
            (now.tv_sec == deadline->tv_sec && now.tv_nsec >= deadline->tv_nsec);
 }
 
-/* Sleep until told: 1, or 0 at the deadline and when the queue is drained. */
+/* Sleep until told: 1, or 0 at the deadline, when the queue is drained and
+ * when the executor left. */
 static int32_t sleep_until(
     executr_queue *queue, ex_waiter *waiter, const struct timespec *deadline)
 {
@@ -176,7 +177,8 @@ static int32_t sleep_until(
     queue->announced = 1;
     if (unheard)
         ex_queue_poke(queue); /* other programs must hear that we wait */
-    while (!waiter->word.told && !queue->draining && rc != ETIMEDOUT)
+    while (!waiter->word.told && !queue->draining && !waiter->sent_away &&
+           rc != ETIMEDOUT)
         rc = pthread_cond_timedwait(&waiter->woken, &queue->lock, deadline);
     queue->asleep--;
     int32_t told = waiter->word.told && !queue->draining;
@@ -242,6 +244,20 @@ executr_status executr_queue_claim(
     }
     executr_jobs_free(record.jobs);
     return st;
+}
+
+/* A claim that is asking the store right now may still come back with a job;
+ * its executor's lease on it runs out if nobody is there to hear of it. */
+void ex_queue_unpark(executr_queue *queue, const char *executor_id)
+{
+    pthread_mutex_lock(&queue->lock);
+    for (ex_waiter *w = queue->first; w; w = w->next) {
+        if (strcmp(w->request->executor_id, executor_id) != 0)
+            continue;
+        w->sent_away = 1;
+        pthread_cond_signal(&w->woken);
+    }
+    pthread_mutex_unlock(&queue->lock);
 }
 
 void executr_queue_drain(executr_queue *queue)

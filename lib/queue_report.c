@@ -270,6 +270,7 @@ executr_status executr_queue_goodbye(
     executr_status st = ex_executor_id_check(executor_id, err);
     if (st)
         return st;
+    ex_queue_unpark(queue, executor_id);
     st = ex_queue_note(
         queue,
         queue->store->ops->goodbye(queue->store, executor_id, err));

@@ -219,7 +219,8 @@ EXECUTR_API executr_status executr_queue_heartbeat_job(
     executr_queue *queue, const char *executor_id, executr_lease *lease,
     executr_error *err) EXECUTR_CHECKED;
 
-/* An executor says goodbye: its jobs go back to pending at once, uncounted. */
+/* An executor says goodbye: its jobs go back to pending at once, uncounted, and
+ * its claims that wait here return empty. */
 EXECUTR_API executr_status executr_queue_goodbye(
     executr_queue *queue, const char *executor_id, executr_error *err)
     EXECUTR_CHECKED;
