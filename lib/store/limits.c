@@ -40,13 +40,12 @@ static executr_status read_numbers(
     const struct {
         const char *name;
         int64_t *out;
-    } numbers[] = {
-        {"timeout_ms", &job->timeout_ms},
-        {"kill_grace_ms", &job->kill_grace_ms},
-        {"memory_mb", &job->memory_mb},
-        {"cpu_seconds", &job->cpu_seconds},
-        {"max_processes", &job->max_processes},
-        {"max_file_mb", &job->max_file_mb}};
+    } numbers[] = {{"timeout_ms", &job->timeout_ms},
+                   {"kill_grace_ms", &job->kill_grace_ms},
+                   {"memory_mb", &job->memory_mb},
+                   {"cpu_seconds", &job->cpu_seconds},
+                   {"max_processes", &job->max_processes},
+                   {"max_file_mb", &job->max_file_mb}};
     executr_status st = EXECUTR_OK;
 
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers && !st; i++)
@@ -73,7 +72,7 @@ executr_status ex_limits_load(
     ex_json_free(document);
     if (st && st != EXECUTR_E_NOMEM)
         st = ex_fail(
-            err, EXECUTR_E_INTERNAL, "the stored limits of job %s: %s",
-            job->id, err ? err->message : "not readable");
+            err, EXECUTR_E_INTERNAL, "the stored limits of job %s: %s", job->id,
+            err ? err->message : "not readable");
     return st;
 }

@@ -10,7 +10,7 @@ void ex_limits_store(const executr_job_spec *spec, ex_buf *out);
 
 /* Such a text into a record; NULL and "" leave it without limits. */
 executr_status ex_limits_load(
-    const char *text, struct executr_job *job, executr_error *err)
-    EXECUTR_CHECKED;
+    const char *text, struct executr_job *job,
+    executr_error *err) EXECUTR_CHECKED;
 
 #endif

@@ -58,29 +58,29 @@ typedef struct ex_sqlite_store {
 
 /* Connections (sqlite_open.c). Closing takes half-opened ones too. */
 executr_status ex_sqlite_connect(
-    ex_sqlite_store *store, ex_sqlite *db, int32_t reader, executr_error *err)
-    EXECUTR_CHECKED;
+    ex_sqlite_store *store, ex_sqlite *db, int32_t reader,
+    executr_error *err) EXECUTR_CHECKED;
 void ex_sqlite_disconnect(ex_sqlite *db);
 executr_status ex_sqlite_migrate(ex_sqlite *db, executr_error *err)
     EXECUTR_CHECKED;
 /* Make the file and its directory and take its lock. */
 executr_status ex_sqlite_take_file(
-    ex_sqlite_store *store, const char *url, executr_error *err)
-    EXECUTR_CHECKED;
+    ex_sqlite_store *store, const char *url,
+    executr_error *err) EXECUTR_CHECKED;
 
 /*
  * Transactions. A writer's begin takes the mutex and the database's lock; its
  * end commits if `st` is OK, else rolls back, and gives the status of the
  * whole. Every begin that returned OK needs its end.
  */
-executr_status ex_sqlite_begin_write(
-    ex_sqlite_store *store, executr_error *err) EXECUTR_CHECKED;
+executr_status ex_sqlite_begin_write(ex_sqlite_store *store, executr_error *err)
+    EXECUTR_CHECKED;
 executr_status ex_sqlite_end_write(
-    ex_sqlite_store *store, executr_status st, executr_error *err)
-    EXECUTR_CHECKED;
+    ex_sqlite_store *store, executr_status st,
+    executr_error *err) EXECUTR_CHECKED;
 executr_status ex_sqlite_begin_read(
-    ex_sqlite_store *store, ex_sqlite **out, executr_error *err)
-    EXECUTR_CHECKED;
+    ex_sqlite_store *store, ex_sqlite **out,
+    executr_error *err) EXECUTR_CHECKED;
 void ex_sqlite_end_read(ex_sqlite_store *store, ex_sqlite *db);
 
 /* The failure of an SQLite call. */
@@ -102,12 +102,12 @@ typedef struct ex_stmt {
 } ex_stmt;
 
 executr_status ex_stmt_use(
-    ex_stmt *s, ex_sqlite *db, const char *sql, executr_error *err)
-    EXECUTR_CHECKED;
+    ex_stmt *s, ex_sqlite *db, const char *sql,
+    executr_error *err) EXECUTR_CHECKED;
 void ex_stmt_i64(ex_stmt *s, int64_t value);
 void ex_stmt_i64_or_null(ex_stmt *s, int32_t known, int64_t value);
 void ex_stmt_double_or_null(ex_stmt *s, int32_t known, double value);
-void ex_stmt_text(ex_stmt *s, const char *text); /* NULL and "" are NULL */
+void ex_stmt_text(ex_stmt *s, const char *text);   /* NULL and "" are NULL */
 void ex_stmt_string(ex_stmt *s, const char *text); /* "" is itself */
 void ex_stmt_uuid(ex_stmt *s, const ex_uuid *id);
 void ex_stmt_blob(ex_stmt *s, const void *data, size_t length);
@@ -176,8 +176,8 @@ typedef struct ex_held {
 
 /* E_NOT_FOUND (without a message) if there is no such job. */
 executr_status ex_sqlite_hold(
-    ex_sqlite *db, const ex_uuid *id, ex_held *out, executr_error *err)
-    EXECUTR_CHECKED;
+    ex_sqlite *db, const ex_uuid *id, ex_held *out,
+    executr_error *err) EXECUTR_CHECKED;
 
 /* The end of an attempt: what is recorded, and what becomes of the job. */
 typedef struct ex_end {
@@ -188,14 +188,14 @@ typedef struct ex_end {
     int32_t keep_results; /* of the attempt before */
     int64_t due_at_us;    /* 0: claimable at once */
     int32_t outcome;
-    const char *error_message;   /* of the attempt */
-    const char *job_message;     /* of the job; NULL: the same */
+    const char *error_message;    /* of the attempt */
+    const char *job_message;      /* of the job; NULL: the same */
     const executr_report *report; /* NULL if there was none */
 } ex_end;
 
 executr_status ex_sqlite_end_attempt(
-    ex_sqlite *db, const ex_held *job, const ex_end *end, executr_error *err)
-    EXECUTR_CHECKED;
+    ex_sqlite *db, const ex_held *job, const ex_end *end,
+    executr_error *err) EXECUTR_CHECKED;
 /* Give a running job back, uncounted. */
 executr_status ex_sqlite_release(
     ex_sqlite *db, const ex_held *job, executr_error *err) EXECUTR_CHECKED;
@@ -216,57 +216,56 @@ executr_status ex_sqlite_gather(ex_stmt *s, ex_ids *ids, executr_error *err)
 
 /* The operations (lib/store.h). */
 executr_status ex_sqlite_submit(
-    executr_store *store, ex_submit *jobs, size_t count, executr_error *err);
+    executr_store *base, ex_submit *jobs, size_t count, executr_error *err);
 executr_status ex_sqlite_claim(
-    executr_store *store, ex_claim *claims, size_t count, executr_error *err);
+    executr_store *base, ex_claim *claims, size_t count, executr_error *err);
 executr_status ex_sqlite_finish(
-    executr_store *store, ex_finish *ends, size_t count, const ex_rules *rules,
+    executr_store *base, ex_finish *ends, size_t count, const ex_rules *rules,
     executr_error *err);
 executr_status ex_sqlite_heartbeat(
-    executr_store *store, ex_heartbeat *beats, size_t count,
-    executr_error *err);
+    executr_store *base, ex_heartbeat *beats, size_t count, executr_error *err);
 executr_status ex_sqlite_goodbye(
-    executr_store *store, const char *executor_id, executr_error *err);
+    executr_store *base, const char *executor_id, executr_error *err);
 executr_status ex_sqlite_cancel(
-    executr_store *store, ex_cancel *jobs, size_t count, executr_error *err);
+    executr_store *base, ex_cancel *jobs, size_t count, executr_error *err);
 executr_status ex_sqlite_matching(
-    executr_store *store, const executr_filter *filter, const ex_uuid *after,
+    executr_store *base, const executr_filter *filter, const ex_uuid *after,
     ex_uuid out[1000], size_t *count, executr_error *err);
 executr_status ex_sqlite_retry(
-    executr_store *store, const ex_uuid *id, executr_error *err);
+    executr_store *base, const ex_uuid *id, executr_error *err);
 executr_status ex_sqlite_get(
-    executr_store *store, const ex_uuid *id, int32_t parts, executr_jobs *jobs,
+    executr_store *base, const ex_uuid *id, int32_t parts, executr_jobs *jobs,
     executr_error *err);
 executr_status ex_sqlite_list(
-    executr_store *store, const executr_filter *filter, executr_jobs *jobs,
+    executr_store *base, const executr_filter *filter, executr_jobs *jobs,
     executr_error *err);
 executr_status ex_sqlite_stats(
-    executr_store *store, int64_t active_within_ms, struct executr_stats *out,
+    executr_store *base, int64_t active_within_ms, struct executr_stats *out,
     executr_error *err);
 executr_status ex_sqlite_executors(
-    executr_store *store, int64_t seen_within_ms, executr_executors *out,
+    executr_store *base, int64_t seen_within_ms, executr_executors *out,
     executr_error *err);
 executr_status ex_sqlite_upkeep(
-    executr_store *store, const ex_rules *rules, int32_t reap, ex_upkeep *out,
+    executr_store *base, const ex_rules *rules, int32_t reap, ex_upkeep *out,
     executr_error *err);
 executr_status ex_sqlite_cleanup(
-    executr_store *store, int64_t retention_ms, int64_t *deleted,
+    executr_store *base, int64_t retention_ms, int64_t *deleted,
     executr_error *err);
 executr_status ex_sqlite_binary_begin(
-    executr_store *store, const ex_uuid *upload, executr_error *err);
+    executr_store *base, const ex_uuid *upload, executr_error *err);
 executr_status ex_sqlite_binary_part(
-    executr_store *store, const ex_uuid *upload, int32_t part,
-    const void *data, size_t length, executr_error *err);
+    executr_store *base, const ex_uuid *upload, int32_t part, const void *data,
+    size_t length, executr_error *err);
 executr_status ex_sqlite_binary_end(
-    executr_store *store, const ex_uuid *upload, const char *sha256,
+    executr_store *base, const ex_uuid *upload, const char *sha256,
     int64_t bytes, int32_t *created, executr_error *err);
 executr_status ex_sqlite_binary_drop(
-    executr_store *store, const ex_uuid *upload, executr_error *err);
+    executr_store *base, const ex_uuid *upload, executr_error *err);
 executr_status ex_sqlite_binary_size(
-    executr_store *store, const char *sha256, int64_t *bytes,
+    executr_store *base, const char *sha256, int64_t *bytes,
     executr_error *err);
 executr_status ex_sqlite_binary_read(
-    executr_store *store, const char *sha256, int32_t part, ex_buf *out,
+    executr_store *base, const char *sha256, int32_t part, ex_buf *out,
     executr_error *err);
 /* Drop a few uploads nobody has touched for a day. */
 executr_status ex_sqlite_sweep_uploads(

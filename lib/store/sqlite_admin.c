@@ -31,8 +31,8 @@ static executr_status read_counts(
         st = ex_stmt_row(&s, &row, err);
     if (st || !row)
         return st;
-    for (int p = EXECUTR_PRIORITY_FOREGROUND;
-         p <= EXECUTR_PRIORITY_BEST_EFFORT; p++) {
+    for (int p = EXECUTR_PRIORITY_FOREGROUND; p <= EXECUTR_PRIORITY_BEST_EFFORT;
+         p++) {
         out->pending[p] = at_least_zero(ex_column_i64(&s, p - 1));
         out->jobs[EXECUTR_JOB_PENDING] += out->pending[p];
     }
@@ -82,8 +82,7 @@ executr_status ex_sqlite_stats(
     out->timestamp_us = db->now_us;
     st = read_counts(db, out, err);
     if (!st)
-        st = sum_executors(
-            db, db->now_us - active_within_ms * 1000, out, err);
+        st = sum_executors(db, db->now_us - active_within_ms * 1000, out, err);
     ex_sqlite_end_read(store, db);
     return st;
 }
@@ -167,8 +166,7 @@ static executr_status gather_old(
         if (st || !row || ex_column_i64(&s, 3) >= before_us)
             break;
         int32_t status = executr_job_status_parse(ex_column_text(&s, 2));
-        if (status >= EXECUTR_JOB_COMPLETED &&
-            ex_column_i64(&s, 4) < before_us)
+        if (status >= EXECUTR_JOB_COMPLETED && ex_column_i64(&s, 4) < before_us)
             ids->items[ids->count++] = ex_column_uuid(&s, 1);
     }
     return st;
@@ -221,8 +219,8 @@ static executr_status delete_rest(
 }
 
 static executr_status delete_some(
-    ex_sqlite_store *store, const ex_uuid *ids, size_t count,
-    int64_t before_us, int64_t *deleted, executr_error *err)
+    ex_sqlite_store *store, const ex_uuid *ids, size_t count, int64_t before_us,
+    int64_t *deleted, executr_error *err)
 {
     ex_sqlite *db = &store->writer;
     int64_t done = 0;
@@ -271,8 +269,7 @@ done:
 }
 
 /* Executors get a new id at each start, so their rows pile up. */
-static executr_status forget_unseen(
-    ex_sqlite_store *store, executr_error *err)
+static executr_status forget_unseen(ex_sqlite_store *store, executr_error *err)
 {
     static const char sql[] =
         "DELETE FROM executors WHERE last_heartbeat < ? AND NOT EXISTS"

@@ -61,8 +61,8 @@ static executr_status touch(
 
 /* A part that comes again after an unknown outcome replaces itself. */
 executr_status ex_sqlite_binary_part(
-    executr_store *base, const ex_uuid *upload, int32_t part,
-    const void *data, size_t length, executr_error *err)
+    executr_store *base, const ex_uuid *upload, int32_t part, const void *data,
+    size_t length, executr_error *err)
 {
     static const char sql[] =
         "INSERT OR REPLACE INTO binary_parts (upload_id, part, data)"
@@ -229,8 +229,7 @@ static executr_status read_size(
 }
 
 executr_status ex_sqlite_binary_size(
-    executr_store *base, const char *sha256, int64_t *bytes,
-    executr_error *err)
+    executr_store *base, const char *sha256, int64_t *bytes, executr_error *err)
 {
     ex_sqlite_store *store = (ex_sqlite_store *)base;
     ex_sqlite *db;

@@ -45,8 +45,7 @@ static executr_status cancel_pending(
     ex_stmt_i64(&s, db->now_us);
     ex_stmt_i64(&s, job->seq);
     ex_deltas_move(
-        &db->deltas, job->priority, EXECUTR_JOB_PENDING,
-        EXECUTR_JOB_CANCELLED);
+        &db->deltas, job->priority, EXECUTR_JOB_PENDING, EXECUTR_JOB_CANCELLED);
     return ex_stmt_run(&s, err);
 }
 
@@ -146,8 +145,8 @@ executr_status ex_sqlite_retry(
         job.status != EXECUTR_JOB_CANCELLED)
         st = ex_fail(
             err, EXECUTR_E_CONFLICT,
-            "job %s is %s: only failed and cancelled jobs can be retried",
-            text, executr_job_status_word(job.status));
+            "job %s is %s: only failed and cancelled jobs can be retried", text,
+            executr_job_status_word(job.status));
     if (!st)
         st = start_anew(db, &job, err);
     return ex_sqlite_end_write(store, st, err);

@@ -57,7 +57,9 @@ executr_status ex_sqlite_fail(ex_sqlite *db, int rc, executr_error *err)
     const char *advice = advice_of(rc);
     executr_status st = ex_fail(
         err, status_of(rc), "%s: %s", db->path,
-        advice ? advice : db->db ? sqlite3_errmsg(db->db) : sqlite3_errstr(rc));
+        advice   ? advice
+        : db->db ? sqlite3_errmsg(db->db)
+                 : sqlite3_errstr(rc));
 
     if (err)
         err->native = rc;

@@ -95,9 +95,9 @@ static executr_status wait_for_retry(
 /* Usage and outputs, of which an attempt without a report has none. */
 static void bind_report(ex_stmt *s, const executr_report *report)
 {
-    int32_t known = report &&
-                    (report->user_seconds > 0 || report->system_seconds > 0 ||
-                     report->wall_seconds > 0 || report->max_rss_bytes > 0);
+    int32_t known =
+        report && (report->user_seconds > 0 || report->system_seconds > 0 ||
+                   report->wall_seconds > 0 || report->max_rss_bytes > 0);
 
     ex_stmt_double_or_null(s, known, known ? report->user_seconds : 0);
     ex_stmt_double_or_null(s, known, known ? report->system_seconds : 0);
@@ -169,8 +169,7 @@ static executr_status update_job(
     ex_stmt_i64(&s, job->retry_count + end->retry);
     ex_stmt_i64_or_null(&s, end->due_at_us != 0, end->due_at_us);
     ex_stmt_i64(&s, end->lost_count);
-    ex_stmt_i64_or_null(
-        &s, end->job_status != EXECUTR_JOB_PENDING, db->now_us);
+    ex_stmt_i64_or_null(&s, end->job_status != EXECUTR_JOB_PENDING, db->now_us);
     ex_stmt_i64(&s, end->keep_results);
     ex_stmt_text(&s, executr_outcome_word(end->outcome));
     ex_stmt_i64_or_null(
@@ -219,8 +218,8 @@ executr_status ex_sqlite_release(
 {
     const ex_end end = {
         .attempt_status = EXECUTR_ATTEMPT_RELEASED,
-        .job_status = job->cancel_requested ? EXECUTR_JOB_CANCELLED
-                                            : EXECUTR_JOB_PENDING,
+        .job_status =
+            job->cancel_requested ? EXECUTR_JOB_CANCELLED : EXECUTR_JOB_PENDING,
         .lost_count = job->lost_count,
         .keep_results = 1,
         .outcome = EXECUTR_OUTCOME_LOST};
@@ -244,8 +243,8 @@ static ex_end decide(
 
     if (report->uncounted) {
         end.attempt_status = EXECUTR_ATTEMPT_RELEASED;
-        end.job_status = job->cancel_requested ? EXECUTR_JOB_CANCELLED
-                                               : EXECUTR_JOB_PENDING;
+        end.job_status =
+            job->cancel_requested ? EXECUTR_JOB_CANCELLED : EXECUTR_JOB_PENDING;
         end.lost_count = job->lost_count;
         end.keep_results = 1;
     } else if (report->status == EXECUTR_ATTEMPT_COMPLETED) {
@@ -295,8 +294,7 @@ static executr_status judge_late(
     st = ex_stmt_row(&s, &row, err);
     if (st)
         return st;
-    finish->repeated =
-        row && matches(finish->report, ex_column_text(&s, 0));
+    finish->repeated = row && matches(finish->report, ex_column_text(&s, 0));
     finish->result = finish->repeated ? EXECUTR_OK : EXECUTR_E_LOST;
     ex_stmt_end(&s);
     return EXECUTR_OK;
@@ -311,8 +309,7 @@ static int32_t is_current(const ex_held *job, const ex_finish *finish)
 }
 
 static executr_status finish_one(
-    ex_sqlite *db, ex_finish *finish, const ex_rules *rules,
-    executr_error *err)
+    ex_sqlite *db, ex_finish *finish, const ex_rules *rules, executr_error *err)
 {
     ex_held job;
 
@@ -387,8 +384,7 @@ executr_status ex_sqlite_finish(
         while (end < count &&
                strcmp(ends[end].executor_id, ends[start].executor_id) == 0)
             end++;
-        st = finish_run(
-            &store->writer, ends + start, end - start, rules, err);
+        st = finish_run(&store->writer, ends + start, end - start, rules, err);
         start = end;
     }
     return ex_sqlite_end_write(store, st, err);

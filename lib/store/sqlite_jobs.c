@@ -107,8 +107,8 @@ static executr_status add_job(
     ex_held held = {.id = job->id, .demands = ex_spec_demands(spec)};
     ex_buf limits;
 
-    held.priority = spec->priority ? spec->priority
-                                   : EXECUTR_PRIORITY_BACKGROUND;
+    held.priority =
+        spec->priority ? spec->priority : EXECUTR_PRIORITY_BACKGROUND;
     memcpy(held.type, spec->type, strnlen(spec->type, sizeof held.type - 1));
     ex_buf_init(&limits, 4096);
     ex_limits_store(spec, &limits);
@@ -120,8 +120,7 @@ static executr_status add_job(
         return st;
     held.seq = sqlite3_last_insert_rowid(db->db);
     job->created_at_us = db->now_us;
-    ex_deltas_move(
-        &db->deltas, held.priority, 0, EXECUTR_JOB_PENDING);
+    ex_deltas_move(&db->deltas, held.priority, 0, EXECUTR_JOB_PENDING);
     return ex_sqlite_enqueue(db, &held, err);
 }
 
@@ -135,8 +134,7 @@ static executr_status submit_one(
 
     job->result = EXECUTR_OK;
     job->repeated = 0;
-    executr_status st =
-        keyed ? look_up_key(db, job, &found, err) : EXECUTR_OK;
+    executr_status st = keyed ? look_up_key(db, job, &found, err) : EXECUTR_OK;
     if (st || found)
         return st;
     st = ex_sha256_normalize(spec->binary_sha256, sha256, "binary_sha256", err);
@@ -212,8 +210,7 @@ static executr_status pick(
     ex_stmt s;
 
     found->count = 0;
-    executr_status st =
-        ex_stmt_use(&s, db, types ? some_types : any_type, err);
+    executr_status st = ex_stmt_use(&s, db, types ? some_types : any_type, err);
     if (st)
         return st;
     ex_stmt_i64(&s, priority);
@@ -349,8 +346,8 @@ static executr_status claim_one(
         st = write_types(request, &types, err);
     if (!st)
         st = ex_alloc_array(
-            (void **)&found.seqs, (size_t)request->max_jobs,
-            sizeof *found.seqs, err);
+            (void **)&found.seqs, (size_t)request->max_jobs, sizeof *found.seqs,
+            err);
     for (int32_t p = EXECUTR_PRIORITY_FOREGROUND;
          p <= EXECUTR_PRIORITY_BEST_EFFORT && !st; p++) {
         if (priorities & 1u << p)

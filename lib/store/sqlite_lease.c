@@ -120,8 +120,8 @@ static executr_status judge_lease(
         lease->verdict = EXECUTR_LEASE_LOST;
         return EXECUTR_OK;
     }
-    lease->verdict = job.cancel_requested ? EXECUTR_LEASE_CANCEL
-                                          : EXECUTR_LEASE_KEPT;
+    lease->verdict =
+        job.cancel_requested ? EXECUTR_LEASE_CANCEL : EXECUTR_LEASE_KEPT;
     /* A whole heartbeat has extended them all by executors.leases_at. */
     return beat->unnamed_after_ms < 0 ? extend(db, job.seq, err) : EXECUTR_OK;
 }
@@ -208,8 +208,7 @@ static executr_status forget(
     ex_held job;
     ex_stmt s;
 
-    executr_status st =
-        gather_running(db, executor_id, INT64_MAX, &ids, err);
+    executr_status st = gather_running(db, executor_id, INT64_MAX, &ids, err);
     for (size_t i = 0; i < ids.count && !st; i++) {
         st = ex_sqlite_hold(db, &ids.items[i], &job, err);
         if (!st)
@@ -251,11 +250,11 @@ static executr_status time_out(
         .outcome = EXECUTR_OUTCOME_LOST,
         .error_message = silent};
 
-    snprintf(
+    (void)snprintf(
         silent, sizeof silent, "executor %s fell silent", job->executor_id);
     if (rules->max_lost_attempts > 0 &&
         end.lost_count >= rules->max_lost_attempts) {
-        snprintf(
+        (void)snprintf(
             gave_up, sizeof gave_up,
             "gave up after %d attempts in a row were lost (executors fell "
             "silent while running it)",

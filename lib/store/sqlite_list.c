@@ -49,8 +49,7 @@ static executr_status prepare(
     executr_status st = ex_buf_status(sql, "the statement", err);
     if (st)
         return st;
-    int rc = sqlite3_prepare_v2(
-        db->db, ex_buf_text(sql), -1, &s->stmt, NULL);
+    int rc = sqlite3_prepare_v2(db->db, ex_buf_text(sql), -1, &s->stmt, NULL);
     return rc == SQLITE_OK ? EXECUTR_OK : ex_sqlite_fail(db, rc, err);
 }
 

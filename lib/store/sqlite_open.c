@@ -51,7 +51,7 @@ static executr_status resolve_directory(
     const char *path, ex_buf *out, executr_error *err)
 {
     const char *slash = strrchr(path, '/');
-    char *real = NULL;
+    char real[PATH_MAX];
     ex_buf dir;
 
     ex_buf_init(&dir, PATH_MAX);
@@ -60,34 +60,29 @@ static executr_status resolve_directory(
     executr_status st = ex_buf_status(&dir, "the file's name", err);
     if (!st)
         st = ex_fs_mkdirs(ex_buf_text(&dir), 0700, err);
-    if (!st)
-        real = realpath(ex_buf_text(&dir), NULL);
-    if (real)
-        ex_buf_puts(out, real);
-    else if (!st)
+    if (!st && !realpath(ex_buf_text(&dir), real))
         st = ex_fail_errno(err, errno, "%s", ex_buf_text(&dir));
-    free(real);
+    if (!st)
+        ex_buf_puts(out, real);
     ex_buf_clear(&dir);
     return st;
 }
 
 /* Name the file in one way only, whatever links lead to it: its lock must be
  * the same for all. */
-static executr_status resolve(
-    const char *path, ex_buf *out, executr_error *err)
+static executr_status resolve(const char *path, ex_buf *out, executr_error *err)
 {
     const char *slash = strrchr(path, '/');
-    char *real = realpath(path, NULL);
     executr_status st = EXECUTR_OK;
+    char real[PATH_MAX];
 
-    if (real) {
+    if (realpath(path, real)) {
         ex_buf_puts(out, real);
     } else {
         st = resolve_directory(path, out, err);
         ex_buf_putc(out, '/');
         ex_buf_puts(out, slash ? slash + 1 : path);
     }
-    free(real);
     return st ? st : ex_buf_status(out, "the file's name", err);
 }
 
@@ -220,8 +215,8 @@ executr_status ex_sqlite_connect(
     sqlite3_db_config(db->db, SQLITE_DBCONFIG_DQS_DDL, 0, NULL);
     executr_status st = reader ? EXECUTR_OK : start_log(db, err);
     if (!st)
-        st = ex_sqlite_exec(
-            db, reader ? reader_settings : writer_settings, err);
+        st =
+            ex_sqlite_exec(db, reader ? reader_settings : writer_settings, err);
     return st;
 }
 

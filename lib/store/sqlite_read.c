@@ -18,14 +18,16 @@ static executr_status read_texts(
         int column;
         const char **out;
     } texts[] = {
-        {1, &job->type},           {13, &job->executor_id},
-        {17, &job->error_message}, {19, &job->binary_url},
-        {21, &job->arguments_json}, {22, &job->environment_json}};
+        {1, &job->type},
+        {13, &job->executor_id},
+        {17, &job->error_message},
+        {19, &job->binary_url},
+        {21, &job->arguments_json},
+        {22, &job->environment_json}};
     executr_status st = EXECUTR_OK;
 
     for (size_t i = 0; i < sizeof texts / sizeof *texts && !st; i++)
-        st = ex_column_copy(
-            s, texts[i].column, arena, texts[i].out, NULL, err);
+        st = ex_column_copy(s, texts[i].column, arena, texts[i].out, NULL, err);
     return st;
 }
 
@@ -173,8 +175,8 @@ static executr_status read_attempts(
     if (st)
         return st;
     /* Read in one snapshot, so there are as many as were counted. */
-    job->attempts = ex_arena_get(
-        &jobs->arena, (count + 1) * sizeof *job->attempts);
+    job->attempts =
+        ex_arena_get(&jobs->arena, (count + 1) * sizeof *job->attempts);
     if (!job->attempts)
         return ex_fail_nomem(err);
     ex_stmt_uuid(&s, id);

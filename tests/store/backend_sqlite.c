@@ -81,7 +81,6 @@ const char *backend_earlier(const char *column, int64_t ms)
 {
     static char text[200];
 
-    snprintf(
-        text, sizeof text, "%s - %lld", column, (long long)ms * 1000);
+    snprintf(text, sizeof text, "%s - %lld", column, (long long)ms * 1000);
     return text;
 }

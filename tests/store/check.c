@@ -26,12 +26,14 @@ static void check_places(void)
             " WHERE j.status = 'pending'",
             places),
         pending, "a job is queued or waiting and not pending");
-    none("a queue row differs from its job",
+    none(
+        "a queue row differs from its job",
         "queue q JOIN jobs j ON j.id = q.job_id WHERE q.seq <> j.seq"
         " OR q.type <> j.type OR q.demands <> j.demands OR q.priority <>"
         " CASE j.priority WHEN 'foreground' THEN 1 WHEN 'background' THEN 2"
         " ELSE 3 END");
-    none("a waiting job has no retry_after",
+    none(
+        "a waiting job has no retry_after",
         "waiting w JOIN jobs j ON j.id = w.job_id"
         " WHERE j.retry_after IS NULL");
     cr_expect_eq(
@@ -41,20 +43,25 @@ static void check_places(void)
 
 static void check_jobs(void)
 {
-    none("a running job without executor, start or heartbeat",
+    none(
+        "a running job without executor, start or heartbeat",
         "jobs WHERE status = 'running' AND (executor_id IS NULL"
         " OR executor_id = '' OR started_at IS NULL OR last_heartbeat IS NULL"
         " OR attempt < 1 OR completed_at IS NOT NULL)");
-    none("a pending job still has an executor or a lease",
+    none(
+        "a pending job still has an executor or a lease",
         "jobs WHERE status = 'pending' AND (coalesce(executor_id, '') <> ''"
         " OR started_at IS NOT NULL OR last_heartbeat IS NOT NULL"
         " OR completed_at IS NOT NULL)");
-    none("a finished job has no end",
+    none(
+        "a finished job has no end",
         "jobs WHERE status IN ('completed', 'failed', 'cancelled')"
         " AND completed_at IS NULL");
-    none("retries beyond what was asked for",
+    none(
+        "retries beyond what was asked for",
         "jobs WHERE retry_count > max_retries OR retry_count < 0");
-    none("a key without its job",
+    none(
+        "a key without its job",
         "idempotency_keys k LEFT JOIN jobs j ON j.id = k.job_id"
         " WHERE j.id IS NULL");
 }
@@ -62,26 +69,30 @@ static void check_jobs(void)
 /* Every number from 1 to the current one is recorded, but the running one. */
 static void check_attempts(void)
 {
-    none("an attempt without its job",
+    none(
+        "an attempt without its job",
         "job_attempts a LEFT JOIN jobs j ON j.id = a.job_id"
         " WHERE j.id IS NULL");
-    none("an attempt out of range",
+    none(
+        "an attempt out of range",
         "job_attempts a JOIN jobs j ON j.id = a.job_id WHERE a.attempt < 1"
         " OR a.attempt > j.attempt"
         " OR (j.status = 'running' AND a.attempt = j.attempt)");
     cr_expect_eq(
         number("SELECT count(*) FROM job_attempts"),
-        number(
-            "SELECT coalesce(sum(attempt - CASE status WHEN 'running' THEN 1"
-            " ELSE 0 END), 0) FROM jobs"),
+        number("SELECT coalesce(sum(attempt - CASE status WHEN 'running' THEN 1"
+               " ELSE 0 END), 0) FROM jobs"),
         "an attempt was not recorded");
-    none("an attempt ends before it starts",
+    none(
+        "an attempt ends before it starts",
         "job_attempts WHERE ended_at IS NULL OR ended_at < started_at");
-    none("a job completed, and its last attempt did not",
+    none(
+        "a job completed, and its last attempt did not",
         "jobs j LEFT JOIN job_attempts a ON a.job_id = j.id"
         " AND a.attempt = j.attempt AND a.status = 'completed'"
         " WHERE j.status = 'completed' AND a.job_id IS NULL");
-    none("an attempt completed, and its job did not",
+    none(
+        "an attempt completed, and its job did not",
         "job_attempts a JOIN jobs j ON j.id = a.job_id"
         " WHERE a.status = 'completed' AND j.status <> 'completed'");
 }

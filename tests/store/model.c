@@ -85,8 +85,8 @@ static executr_status judge_late(
     const model_job *job, int32_t executor, const executr_report *report,
     int32_t *repeated)
 {
-    int32_t last = job->attempt < MODEL_ATTEMPTS ? job->attempt
-                                                 : MODEL_ATTEMPTS;
+    int32_t last =
+        job->attempt < MODEL_ATTEMPTS ? job->attempt : MODEL_ATTEMPTS;
 
     for (int32_t a = last; a > 0; a--) {
         const model_attempt *attempt = &job->attempts[a];

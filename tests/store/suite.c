@@ -94,8 +94,7 @@ void sql(const char *format, ...)
 
 /* 77 is how a program tells ctest that it was skipped. The main of a test
  * process is found by its name, so it must be visible. */
-__attribute__((visibility("default")))
-int main(int argc, char *argv[])
+__attribute__((visibility("default"))) int main(int argc, char *argv[])
 {
     const char *missing = backend_missing();
     int code = 0;

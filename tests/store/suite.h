@@ -65,8 +65,7 @@ void sql(const char *format, ...) __attribute__((format(printf, 1, 2)));
 typedef struct executr_job job; /* a record; lasts as long as the test */
 
 #define HOUR_MS INT64_C(3600000)
-#define SHA_A \
-    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define SHA_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
 /* A description with a URL, and an entry for submit with a new id. */
 executr_job_spec spec_of(const char *type);

@@ -12,7 +12,12 @@ TestSuite(concurrency, .init = suite_open, .fini = suite_close);
 #define JOBS 2000
 #define FACTS (JOBS * WORKERS)
 
-enum { CLAIMED = 1, CANCELLED, SUBMITTED, ACCEPTED };
+enum {
+    CLAIMED = 1,
+    CANCELLED,
+    SUBMITTED,
+    ACCEPTED
+};
 
 static fact facts[FACTS];
 

@@ -17,8 +17,8 @@ static void torture(scenario run)
         st = run();
         ex_alloc_fail_at(0);
         cr_assert(
-            st == EXECUTR_OK || st == EXECUTR_E_NOMEM, "at %u: %s",
-            (unsigned)n, err.message);
+            st == EXECUTR_OK || st == EXECUTR_E_NOMEM, "at %u: %s", (unsigned)n,
+            err.message);
         suite_check();
     }
     cr_expect(n > 1, "nothing was allocated");

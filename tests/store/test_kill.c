@@ -16,7 +16,12 @@ TestSuite(kill, .init = suite_open_database, .fini = suite_close);
 #define ROUNDS 30
 #define FACTS 20000
 
-enum { SUBMITTED = 1, CLAIMED, COMPLETED, FAILED };
+enum {
+    SUBMITTED = 1,
+    CLAIMED,
+    COMPLETED,
+    FAILED
+};
 
 static fact facts[FACTS];
 static size_t fact_count;

@@ -119,8 +119,7 @@ Test(lease, of_a_silent_executor_ends)
     cr_assert_eq(got->attempt_count, 1);
     cr_expect_eq(got->attempts[0].status, EXECUTR_ATTEMPT_TIMEOUT);
     cr_expect_eq(got->attempts[0].outcome, EXECUTR_OUTCOME_LOST);
-    cr_expect_str_eq(
-        got->attempts[0].error_message, "executor e1 fell silent");
+    cr_expect_str_eq(got->attempts[0].error_message, "executor e1 fell silent");
 }
 
 Test(lease, that_ended_fences_off_the_old_executor)

@@ -120,8 +120,7 @@ static void submit_some(void)
 static void claim_some(void)
 {
     int32_t executor = (int32_t)draw(MODEL_EXECUTORS);
-    executr_claim request = claim_of(
-        executors[executor], 1 + (int32_t)draw(5));
+    executr_claim request = claim_of(executors[executor], 1 + (int32_t)draw(5));
     uint32_t kinds = one_in(3) ? 1 + draw(7) : 7;
     const char *named[MODEL_TYPES];
     int32_t wanted[5];
@@ -187,7 +186,8 @@ static void beat_one(void)
     int32_t executor = draw_executor(at);
     int32_t attempt = draw_attempt(at);
     int32_t verdict = model_verdict(&m, at, executor, attempt);
-    same(beat_job(executors[executor], &m.jobs[at].id, attempt), verdict,
+    same(
+        beat_job(executors[executor], &m.jobs[at].id, attempt), verdict,
         "verdict");
     if (verdict == EXECUTR_LEASE_KEPT || verdict == EXECUTR_LEASE_CANCEL)
         model_extend(&m, at);
@@ -208,8 +208,7 @@ static void beat_whole(void)
             (m.jobs[i].status != EXECUTR_JOB_RUNNING && !one_in(20)))
             continue;
         leases[count] = (ex_lease){m.jobs[i].id, draw_attempt(i), 0};
-        verdicts[count] =
-            model_verdict(&m, i, executor, leases[count].attempt);
+        verdicts[count] = model_verdict(&m, i, executor, leases[count].attempt);
         named[i] = verdicts[count] == EXECUTR_LEASE_KEPT ||
                    verdicts[count] == EXECUTR_LEASE_CANCEL;
         count++;
@@ -279,10 +278,10 @@ static void sweep(void)
 static const struct {
     uint32_t share;
     void (*take)(void);
-} steps[] = {
-    {22, submit_some}, {25, claim_some}, {25, finish_some}, {6, beat_one},
-    {4, beat_whole},   {1, leave},       {5, cancel_one},   {4, retry_one},
-    {3, fall_silent},  {2, reap},        {2, pass_time},    {1, sweep}};
+} steps[] = {{22, submit_some}, {25, claim_some}, {25, finish_some},
+             {6, beat_one},     {4, beat_whole},  {1, leave},
+             {5, cancel_one},   {4, retry_one},   {3, fall_silent},
+             {2, reap},         {2, pass_time},   {1, sweep}};
 
 static void take_step(void)
 {
@@ -315,8 +314,7 @@ static void compare_job(int32_t at)
     }
     if (want->status == EXECUTR_JOB_RUNNING)
         same(
-            strcmp(got->executor_id, executors[want->executor]), 0,
-            "executor");
+            strcmp(got->executor_id, executors[want->executor]), 0, "executor");
 }
 
 static void compare_all(void)
@@ -350,10 +348,10 @@ Test(model, agrees_on_a_fixed_path, .timeout = 115)
 Test(model, agrees_on_a_new_path, .timeout = 115)
 {
     const char *given = getenv("EXECUTR_TEST_SEED");
-    uint64_t fresh = given ? strtoull(given, NULL, 10)
-                           : (uint64_t)time(NULL);
+    uint64_t fresh = given ? strtoull(given, NULL, 10) : (uint64_t)time(NULL);
 
-    fprintf(stderr, "model test: EXECUTR_TEST_SEED=%llu\n",
+    fprintf(
+        stderr, "model test: EXECUTR_TEST_SEED=%llu\n",
         (unsigned long long)fresh);
     run(fresh, 2000);
 }

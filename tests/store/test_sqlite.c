@@ -14,8 +14,8 @@
 #include "store/suite.h"
 
 TestSuite(sqlite, .init = suite_open, .fini = suite_close);
-TestSuite(sqlite_file, .init = suite_open_database,
-    .fini = suite_close_database);
+TestSuite(
+    sqlite_file, .init = suite_open_database, .fini = suite_close_database);
 
 static const char *path(void)
 {
@@ -37,9 +37,17 @@ static executr_status open_url(const char *url)
 Test(sqlite_file, refuses_urls_that_name_no_file)
 {
     const char *bad[] = {
-        "sqlite:", "sqlite://", "sqlite://host/x.db", "sqlite:///x/?a=b",
-        "sqlite:///tmp/", "sqlite::memory:", "sqlite:///a%zz", "mysql://x",
-        "sqlit", "", "/tmp/x.db"};
+        "sqlite:",
+        "sqlite://",
+        "sqlite://host/x.db",
+        "sqlite:///x/?a=b",
+        "sqlite:///tmp/",
+        "sqlite::memory:",
+        "sqlite:///a%zz",
+        "mysql://x",
+        "sqlit",
+        "",
+        "/tmp/x.db"};
 
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         cr_expect_eq(open_url(bad[i]), EXECUTR_E_ARGUMENT, "%s", bad[i]);
@@ -227,8 +235,8 @@ Test(sqlite_file, survives_a_full_disk)
     char url[100];
 
     if (mount_small(directory)) {
-        fprintf(stderr, "SKIPPED, the disk was not filled: %s\n",
-            strerror(errno));
+        fprintf(
+            stderr, "SKIPPED, the disk was not filled: %s\n", strerror(errno));
         return;
     }
     snprintf(url, sizeof url, "sqlite://%s/x.db", directory);
