@@ -1,0 +1,402 @@
+-- SPDX-License-Identifier: MIT
+-- Submit, claim, cancel and retry.
+--
+-- One function an operation, so that one round trip does it and its plans are
+-- kept by the session even behind a pooler. The SET clauses make plans that
+-- can't flip: a small side in memory, joined by key, whatever the statistics
+-- say; on tables that were never analysed the planner would take sequential
+-- scans and keep them while the tables grow. A disabled path costs 1e10, which
+-- would call for JIT wherever no other exists, so that is off.
+
+-- A job as it is handed out. `slot` tells rows apart: the request a claimed
+-- job is for; 0 for the job and 1 for its attempts in executr_get.
+CREATE TYPE executr_job_row AS (
+    slot integer,
+    id uuid,
+    seq bigint,
+    type text,
+    priority text,
+    status text,
+    attempt integer,
+    executor_id text,
+    executor_ip text,
+    created_at timestamptz,
+    started_at timestamptz,
+    last_heartbeat timestamptz,
+    completed_at timestamptz,
+    retry_after timestamptz,
+    max_retries integer,
+    retry_count integer,
+    exclusive boolean,
+    exit_code integer,
+    signal integer,
+    outcome text,
+    error_message text,
+    binary_url text,
+    binary_sha256 text,
+    arguments json,
+    env_variables json,
+    limits text,
+    stdout bytea,
+    stderr bytea,
+    user_seconds double precision,
+    system_seconds double precision,
+    wall_seconds double precision,
+    max_rss_bytes bigint
+);
+
+CREATE FUNCTION executr_priority_number(word text) RETURNS smallint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE word WHEN 'foreground' THEN 1 WHEN 'background' THEN 2
+        ELSE 3 END::smallint
+$$;
+
+-- Put jobs into the queue table at their old places. A place that is taken
+-- already is that of a job which somebody started by hand, past the queue:
+-- that job was never counted as started.
+CREATE FUNCTION executr_enqueue(p_ids uuid[]) RETURNS void
+LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off
+SET plan_cache_mode = force_generic_plan SET jit = off
+AS $$
+DECLARE
+    queued integer;
+BEGIN
+    INSERT INTO queue (priority, seq, job_id, type, demands)
+    SELECT executr_priority_number(j.priority), j.seq, j.id, j.type, j.demands
+    FROM jobs j WHERE j.id = ANY (p_ids)
+    ON CONFLICT DO NOTHING;
+    GET DIAGNOSTICS queued = ROW_COUNT;
+    IF queued < cardinality(p_ids) THEN
+        -- Rows of this very statement were not there when it looked; what it
+        -- found in its way is counted as started now.
+        INSERT INTO job_counts (foreground, background, best_effort, running)
+        SELECT -count(*) FILTER (WHERE j.priority = 'foreground'),
+            -count(*) FILTER (WHERE j.priority = 'background'),
+            -count(*) FILTER (WHERE j.priority = 'best_effort'), count(*)
+        FROM jobs j JOIN queue q
+            ON q.priority = executr_priority_number(j.priority)
+            AND q.seq = j.seq
+        WHERE j.id = ANY (p_ids)
+            AND q.xmin <> pg_current_xact_id()::xid;
+    END IF;
+END
+$$;
+
+-- Queue rows of these jobs were taken out, and the jobs turn out to run: they
+-- were started by hand, past the queue. Give them an attempt of their own and
+-- list them under their executor, so that their leases are watched.
+CREATE FUNCTION executr_adopt(p_ids uuid[]) RETURNS void
+LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off
+SET plan_cache_mode = force_generic_plan SET jit = off
+AS $$
+BEGIN
+    WITH adopted AS (
+        UPDATE jobs SET attempt = attempt + 1,
+            executor_id = coalesce(executor_id, ''),
+            started_at = coalesce(started_at, now()),
+            last_heartbeat = coalesce(last_heartbeat, now())
+        WHERE id = ANY (p_ids) AND status = 'running'
+        RETURNING id, executor_id, last_heartbeat
+    )
+    INSERT INTO claims (executor_id, job_ids, claimed_at)
+    SELECT executor_id, array_agg(id), min(last_heartbeat)
+    FROM adopted GROUP BY executor_id;
+END
+$$;
+
+-- Insert jobs. The first row of the answer has the time of submission and the
+-- first place in the queue; others tell of jobs that were not inserted:
+-- result 1 repeats the job `id` by its key, 2 used the key of another
+-- description, 3 has neither a URL nor a stored binary.
+--
+-- p_special: some job has a key or no URL. p_again: a first try may have
+-- been committed, so jobs that are there are left alone.
+CREATE FUNCTION executr_submit(
+    p_ids uuid[], p_types text[], p_urls text[], p_sha256s text[],
+    p_arguments text[], p_environments text[], p_priorities text[],
+    p_exclusive boolean[], p_max_retries integer[], p_demands integer[],
+    p_limits text[], p_keys text[], p_digests text[], p_special boolean,
+    p_again boolean)
+RETURNS TABLE (o_index integer, o_result integer, o_id uuid,
+    o_created_at timestamptz, o_seq bigint)
+LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off
+SET plan_cache_mode = force_generic_plan SET jit = off
+AS $$
+DECLARE
+    base bigint := nextval('queue_seq');
+    keep boolean[]; -- which to insert; NULL: all
+    owners uuid[];  -- who has the key
+    digests text[];
+BEGIN
+    RETURN QUERY SELECT 0, 0, NULL::uuid, now(), base;
+    IF p_special OR p_again THEN
+        keep := ARRAY(
+            SELECT u.url IS NOT NULL OR b.sha256 IS NOT NULL
+            FROM unnest(p_urls, p_sha256s) WITH ORDINALITY AS u (url, sha256, n)
+            LEFT JOIN binaries b ON u.url IS NULL AND b.sha256 = u.sha256
+            ORDER BY u.n);
+        RETURN QUERY SELECT u.n::integer, 3, NULL::uuid, now(), 0::bigint
+        FROM unnest(keep) WITH ORDINALITY AS u (keep, n) WHERE NOT u.keep;
+        -- The first job with a key takes it; in the order of keys, so that
+        -- statements with the same keys don't wait for each other in a circle.
+        INSERT INTO idempotency_keys (key, job_id, digest)
+        SELECT k.key, p_ids[k.n], p_digests[k.n]
+        FROM (SELECT u.key, min(u.n) AS n
+            FROM unnest(p_keys, keep) WITH ORDINALITY AS u (key, keep, n)
+            WHERE u.keep AND u.key IS NOT NULL GROUP BY u.key ORDER BY u.key) k
+        ON CONFLICT DO NOTHING;
+        -- A new statement: it sees whoever was first.
+        SELECT array_agg(k.job_id ORDER BY u.n),
+            array_agg(k.digest ORDER BY u.n)
+        INTO owners, digests
+        FROM unnest(p_keys) WITH ORDINALITY AS u (key, n)
+        LEFT JOIN idempotency_keys k ON k.key = u.key;
+        IF EXISTS (
+            SELECT FROM unnest(p_keys, owners, keep) AS u (key, owner, keep)
+            WHERE u.keep AND u.key IS NOT NULL AND u.owner IS NULL) THEN
+            RAISE serialization_failure
+                USING MESSAGE = 'an idempotency key was just removed';
+        END IF;
+        RETURN QUERY
+        SELECT u.n::integer, CASE WHEN u.theirs = u.ours THEN 1 ELSE 2 END,
+            u.owner, coalesce(j.created_at, now()), 0::bigint
+        FROM unnest(p_ids, owners, digests, p_digests, keep)
+            WITH ORDINALITY AS u (id, owner, theirs, ours, keep, n)
+        LEFT JOIN jobs j ON j.id = u.owner
+        WHERE u.keep AND u.owner <> u.id;
+        keep := ARRAY(
+            SELECT u.keep AND coalesce(u.owner = u.id, true) AND j.id IS NULL
+            FROM unnest(p_ids, owners, keep)
+                WITH ORDINALITY AS u (id, owner, keep, n)
+            LEFT JOIN jobs j ON p_again AND j.id = u.id
+            ORDER BY u.n);
+    END IF;
+    INSERT INTO jobs (id, seq, created_at, max_retries, demands, exclusive,
+        type, binary_url, binary_sha256, arguments, env_variables, limits,
+        priority, status)
+    SELECT u.id, base + u.n, now(), u.max_retries, u.demands, u.exclusive,
+        u.type, u.url, u.sha256, u.arguments::json, u.environment::json,
+        u.limits, u.priority, 'pending'
+    FROM unnest(p_ids, p_types, p_urls, p_sha256s, p_arguments, p_environments,
+        p_priorities, p_exclusive, p_max_retries, p_demands, p_limits)
+        WITH ORDINALITY AS u (id, type, url, sha256, arguments, environment,
+            priority, exclusive, max_retries, demands, limits, n)
+    WHERE keep IS NULL OR keep[u.n];
+    INSERT INTO queue (priority, seq, job_id, type, demands)
+    SELECT executr_priority_number(u.priority), base + u.n, u.id, u.type,
+        u.demands
+    FROM unnest(p_ids, p_types, p_priorities, p_demands)
+        WITH ORDINALITY AS u (id, type, priority, demands, n)
+    WHERE keep IS NULL OR keep[u.n];
+    INSERT INTO job_counts (foreground, background, best_effort)
+    SELECT count(*) FILTER (WHERE u.priority = 'foreground'),
+        count(*) FILTER (WHERE u.priority = 'background'),
+        count(*) FILTER (WHERE u.priority = 'best_effort')
+    FROM unnest(p_priorities) WITH ORDINALITY AS u (priority, n)
+    WHERE keep IS NULL OR keep[u.n]
+    HAVING count(*) > 0;
+END
+$$;
+
+-- Claim for several requests with one filter. p_slots has an entry for each
+-- job wanted: the request (position in p_executors) that gets it. p_floors has
+-- for each priority where to start to look, NULL where it is not wanted.
+CREATE FUNCTION executr_claim(
+    p_executors text[], p_ips text[], p_slots integer[], p_floors bigint[],
+    p_types text[], p_offers integer)
+RETURNS SETOF executr_job_row
+LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off
+SET plan_cache_mode = force_generic_plan SET jit = off
+AS $$
+DECLARE
+    slots integer[] := p_slots; -- those still to be served
+    ids uuid[];                 -- taken out of the queue just now
+    took integer;
+    ran integer;
+    missed integer[];
+    counts bigint[] := '{0,0,0}';
+    all_ids uuid[] := '{}';
+    all_slots integer[] := '{}';
+BEGIN
+    -- A sign of life, written once a second at most.
+    INSERT INTO executors (executor_id, executor_ip, first_seen, last_heartbeat)
+    SELECT u.id, max(u.ip), now(), now()
+    FROM unnest(p_executors, p_ips) AS u (id, ip)
+    WHERE NOT EXISTS (
+        SELECT FROM executors e WHERE e.executor_id = u.id
+            AND e.last_heartbeat > now() - interval '1 second')
+    GROUP BY u.id ORDER BY u.id
+    ON CONFLICT (executor_id) DO UPDATE SET
+        last_heartbeat = greatest(
+            executors.last_heartbeat, excluded.last_heartbeat),
+        executor_ip = excluded.executor_ip;
+    FOR p IN 1..3 LOOP
+        CONTINUE WHEN p_floors[p] IS NULL;
+        WHILE cardinality(slots) > 0 LOOP
+            WITH picked AS MATERIALIZED (
+                SELECT q.ctid AS place, q.job_id FROM queue q
+                WHERE q.priority = p::smallint AND q.seq >= p_floors[p]
+                    AND (p_types IS NULL OR q.type = ANY (p_types))
+                    AND q.demands & ~p_offers = 0
+                ORDER BY q.seq LIMIT cardinality(slots)
+                FOR UPDATE SKIP LOCKED
+            ), taken AS (
+                DELETE FROM queue
+                WHERE ctid = ANY (ARRAY(SELECT place FROM picked))
+            )
+            SELECT array_agg(job_id), count(*) INTO ids, took FROM picked;
+            EXIT WHEN took = 0;
+            counts[p] := counts[p] + took;
+            RETURN QUERY
+            UPDATE jobs j SET status = 'running', attempt = j.attempt + 1,
+                executor_id = p_executors[slots[u.k]],
+                executor_ip = p_ips[slots[u.k]], started_at = now(),
+                last_heartbeat = now(), retry_after = NULL
+            FROM unnest(ids) WITH ORDINALITY AS u (id, k)
+            WHERE j.id = u.id AND j.status = 'pending'
+            RETURNING slots[u.k], j.id, j.seq, j.type, j.priority, j.status,
+                j.attempt, j.executor_id, j.executor_ip, j.created_at,
+                j.started_at, j.last_heartbeat, j.completed_at, j.retry_after,
+                j.max_retries, j.retry_count, j.exclusive, j.exit_code,
+                j.signal, j.outcome, j.error_message, j.binary_url,
+                j.binary_sha256, j.arguments, j.env_variables, j.limits,
+                NULL::bytea, NULL::bytea, NULL::double precision,
+                NULL::double precision, NULL::double precision, NULL::bigint;
+            GET DIAGNOSTICS ran = ROW_COUNT;
+            all_ids := all_ids || ids;
+            all_slots := all_slots || slots[1:took];
+            IF ran = took THEN
+                slots := slots[took + 1:];
+            ELSE
+                -- Not pending, whatever the queue said.
+                missed := ARRAY(
+                    SELECT u.k FROM unnest(ids) WITH ORDINALITY AS u (id, k)
+                    LEFT JOIN jobs j ON j.id = u.id
+                    WHERE j.xmin IS DISTINCT FROM pg_current_xact_id()::xid
+                    ORDER BY u.k);
+                PERFORM executr_adopt(
+                    ARRAY(SELECT ids[u.k] FROM unnest(missed) AS u (k)));
+                slots := ARRAY(SELECT slots[u.k] FROM unnest(missed) AS u (k))
+                    || slots[took + 1:];
+            END IF;
+        END LOOP;
+    END LOOP;
+    IF cardinality(all_ids) > 0 THEN
+        INSERT INTO claims (executor_id, job_ids, claimed_at)
+        SELECT p_executors[u.slot], array_agg(u.id), now()
+        FROM unnest(all_ids, all_slots) AS u (id, slot)
+        GROUP BY u.slot;
+        INSERT INTO job_counts (foreground, background, best_effort, running)
+        VALUES (-counts[1], -counts[2], -counts[3], cardinality(all_ids));
+    END IF;
+END
+$$;
+
+-- Cancel jobs; ids in increasing order. o_result: 0 cancelled, 1 runs and was
+-- told to stop, 2 over already, 3 unknown.
+CREATE FUNCTION executr_cancel(p_ids uuid[])
+RETURNS TABLE (o_index integer, o_result integer, o_priority text, o_type text)
+LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off
+SET plan_cache_mode = force_generic_plan SET jit = off
+AS $$
+DECLARE
+    queued uuid[]; -- out of the queue table now, by us
+    late uuid[];   -- of them: started by hand, past the queue
+BEGIN
+    -- Queue rows first, waiting for claims that have them: a claim holds its
+    -- queue rows before it asks for jobs, and never waits for a queue row.
+    WITH places AS MATERIALIZED (
+        SELECT q.ctid AS place, q.job_id
+        FROM (SELECT executr_priority_number(j.priority) AS priority, j.seq
+            FROM jobs j WHERE j.id = ANY (p_ids) AND j.status = 'pending'
+            ORDER BY 1, 2) k
+        JOIN queue q ON q.priority = k.priority AND q.seq = k.seq
+        FOR UPDATE OF q
+    ), taken AS (
+        DELETE FROM queue WHERE ctid = ANY (ARRAY(SELECT place FROM places))
+    )
+    SELECT coalesce(array_agg(job_id), '{}') INTO queued FROM places;
+    PERFORM FROM jobs WHERE id = ANY (p_ids) ORDER BY id FOR UPDATE;
+    -- From here on nothing about these jobs changes.
+    DELETE FROM waiting WHERE job_id = ANY (p_ids);
+    IF EXISTS (
+        SELECT FROM jobs j JOIN queue q
+            ON q.priority = executr_priority_number(j.priority)
+            AND q.seq = j.seq
+        WHERE j.id = ANY (p_ids) AND j.status = 'pending') THEN
+        -- Came back to the queue between the first two statements.
+        RAISE serialization_failure USING MESSAGE = 'a job moved on';
+    END IF;
+    late := ARRAY(
+        SELECT id FROM jobs WHERE id = ANY (queued) AND status <> 'pending');
+    IF cardinality(late) > 0 THEN
+        PERFORM executr_adopt(late);
+        INSERT INTO job_counts (foreground, background, best_effort, running)
+        SELECT -count(*) FILTER (WHERE priority = 'foreground'),
+            -count(*) FILTER (WHERE priority = 'background'),
+            -count(*) FILTER (WHERE priority = 'best_effort'), count(*)
+        FROM jobs WHERE id = ANY (late);
+    END IF;
+    RETURN QUERY
+    SELECT u.n::integer, CASE WHEN j.id IS NULL THEN 3
+            WHEN j.status = 'pending' THEN 0 WHEN j.status = 'running' THEN 1
+            ELSE 2 END, j.priority, j.type
+    FROM unnest(p_ids) WITH ORDINALITY AS u (id, n)
+    LEFT JOIN jobs j ON j.id = u.id;
+    WITH cancelled AS (
+        UPDATE jobs SET status = 'cancelled', completed_at = now(),
+            retry_after = NULL
+        WHERE id = ANY (p_ids) AND status = 'pending' RETURNING priority
+    )
+    INSERT INTO job_counts (foreground, background, best_effort, cancelled)
+    SELECT -count(*) FILTER (WHERE priority = 'foreground'),
+        -count(*) FILTER (WHERE priority = 'background'),
+        -count(*) FILTER (WHERE priority = 'best_effort'), count(*)
+    FROM cancelled HAVING count(*) > 0;
+    UPDATE jobs SET cancel_requested = true
+    WHERE id = ANY (p_ids) AND status = 'running' AND NOT cancel_requested;
+END
+$$;
+
+-- Put a failed or cancelled job back. 0 done, 2 in another state, 3 unknown.
+CREATE FUNCTION executr_retry(p_id uuid) RETURNS integer
+LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off
+SET plan_cache_mode = force_generic_plan SET jit = off
+AS $$
+DECLARE
+    old jobs%ROWTYPE;
+BEGIN
+    SELECT * INTO old FROM jobs WHERE id = p_id FOR UPDATE;
+    IF old.id IS NULL THEN
+        RETURN 3;
+    ELSIF old.status NOT IN ('failed', 'cancelled') THEN
+        RETURN 2;
+    END IF;
+    UPDATE jobs SET status = 'pending', retry_count = 0, lost_count = 0,
+        cancel_requested = false, executor_id = NULL, executor_ip = NULL,
+        started_at = NULL, last_heartbeat = NULL, completed_at = NULL,
+        retry_after = NULL, exit_code = NULL, signal = NULL, outcome = NULL,
+        error_message = NULL
+    WHERE id = p_id;
+    PERFORM executr_enqueue(ARRAY[p_id]);
+    INSERT INTO job_counts (foreground, background, best_effort, failed,
+        cancelled)
+    VALUES ((old.priority = 'foreground')::int,
+        (old.priority = 'background')::int,
+        (old.priority = 'best_effort')::int,
+        -(old.status = 'failed')::int, -(old.status = 'cancelled')::int);
+    RETURN 0;
+END
+$$;
