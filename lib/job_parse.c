@@ -75,9 +75,9 @@ static executr_status read_variable(
     char *variable = ex_arena_get(arena, name_length + length + 2);
     if (!variable)
         return ex_fail_nomem(err);
-    memcpy(variable, name, name_length);
+    memcpy(variable, name, name_length + 1);
     variable[name_length] = '=';
-    memcpy(variable + name_length + 1, text, length);
+    memcpy(variable + name_length + 1, text, length + 1);
     *out = variable;
     return EXECUTR_OK;
 }

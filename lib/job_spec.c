@@ -24,7 +24,7 @@ static executr_status fail_element(
 {
     char field[32];
 
-    snprintf(field, sizeof field, "%s[%zu]", array, i);
+    (void)snprintf(field, sizeof field, "%s[%zu]", array, i);
     return ex_fail_field(err, field, "%s %s", field, problem);
 }
 

@@ -80,7 +80,7 @@ static executr_status parse_bulk(executr_request *request, executr_error *err)
     request->specs =
         ex_arena_get(&request->arena, count * sizeof *request->specs);
     request->errors =
-        ex_arena_get(&request->arena, count * sizeof *request->errors);
+        ex_arena_get(&request->arena, count * sizeof(executr_error *));
     if (!request->specs || !request->errors)
         return ex_fail_nomem(err);
     request->count = count;

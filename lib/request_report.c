@@ -19,7 +19,7 @@ static executr_status in_element(
         return status;
     executr_error own = *err;
     char field[64];
-    snprintf(
+    (void)snprintf(
         field, sizeof field, "%s[%zu]%s%s", array, i, *own.field ? "." : "",
         own.field);
     ex_ignore(ex_fail_field(err, field, "%s[%zu]: %s", array, i, own.message));
@@ -59,7 +59,7 @@ static executr_status read_output(
 {
     char base64_name[16];
 
-    snprintf(base64_name, sizeof base64_name, "%s_base64", name);
+    (void)snprintf(base64_name, sizeof base64_name, "%s_base64", name);
     const ex_json *value = ex_json_get(object, base64_name);
     if (value)
         return decode_output(value, base64_name, arena, data, length, err);
@@ -162,14 +162,14 @@ executr_status ex_request_report(
     return EXECUTR_OK;
 }
 
-/* The id of an element, required. */
+/* The id of an element, required; *id is not NULL before, nor after. */
 static executr_status read_id(
     const ex_json *object, const char **id, executr_error *err)
 {
     if (ex_json_type(object) != EX_JSON_OBJECT)
         return ex_fail(err, EXECUTR_E_ARGUMENT, "it must be a JSON object");
     executr_status st = ex_json_read_string(object, "id", id, err);
-    if (!st && !*id)
+    if (!st && !**id)
         st = ex_fail_field(err, "id", "id is required");
     return st;
 }
@@ -181,6 +181,7 @@ static executr_status read_element(
 {
     executr_report own = EXECUTR_REPORT_INIT;
     *report = own;
+    report->job_id = "";
 
     executr_status st = read_id(object, &report->job_id, err);
     if (!st)
@@ -244,7 +245,7 @@ static executr_status read_leases(
         return ex_fail_nomem(err);
     for (size_t i = 0; i < count && !st; i++) {
         const ex_json *object = ex_json_at(array, i);
-        const char *id = NULL;
+        const char *id = "";
         st = read_id(object, &id, err);
         if (!st)
             st = read_lease(object, id, &heartbeat->leases[i], err);
