@@ -5,7 +5,6 @@
 
 #include "api.h"
 #include "base/alloc.h"
-#include "base/json.h"
 
 void route_claim(api *a, api_request *request, api_response *response)
 {
@@ -112,28 +111,6 @@ void route_fail(api *a, api_request *request, api_response *response)
     report_one(a, request, response, EXECUTR_REQUEST_FAIL);
 }
 
-static void put_results(
-    api_response *response, const executr_report *const *reports,
-    const executr_status *results, size_t count)
-{
-    ex_json_writer w;
-    ex_json_begin(&w, &response->body);
-    ex_json_open(&w, '{');
-    ex_json_key(&w, "results");
-    ex_json_open(&w, '[');
-    for (size_t i = 0; i < count; i++) {
-        ex_json_open(&w, '{');
-        ex_json_add_string(&w, "id", reports[i]->job_id);
-        ex_json_add_bool(&w, "accepted", results[i] == EXECUTR_OK);
-        if (results[i])
-            ex_json_add_string(&w, "code", executr_status_word(results[i]));
-        ex_json_close(&w, '}');
-    }
-    ex_json_close(&w, ']');
-    ex_json_close(&w, '}');
-    response->status = 200;
-}
-
 void route_report(api *a, api_request *request, api_response *response)
 {
     executr_error err;
@@ -158,27 +135,15 @@ void route_report(api *a, api_request *request, api_response *response)
         st = executr_queue_report(
             queue, executr_request_executor_id(body), reports, count, results,
             &err);
+    response->status = 200;
+    if (!st)
+        st = executr_report_results_json(
+            body, results, ex_buf_write, &response->body, &err);
     if (st)
         api_error(response, &err);
-    else
-        put_results(response, reports, results, count);
     ex_free(results);
     ex_free(memory);
     executr_request_free(body);
-}
-
-/* The ids of the leases with one of two verdicts, as an array. */
-static void put_leases(
-    ex_json_writer *w, const executr_heartbeat *heartbeat, int32_t verdict,
-    int32_t or_verdict)
-{
-    ex_json_open(w, '[');
-    for (size_t i = 0; i < heartbeat->lease_count; i++) {
-        const executr_lease *lease = &heartbeat->leases[i];
-        if (lease->verdict == verdict || lease->verdict == or_verdict)
-            ex_json_put_string(w, lease->job_id);
-    }
-    ex_json_close(w, ']');
 }
 
 void route_heartbeat(api *a, api_request *request, api_response *response)
@@ -192,19 +157,11 @@ void route_heartbeat(api *a, api_request *request, api_response *response)
     if (!body)
         return;
     executr_heartbeat *heartbeat = executr_request_heartbeat(body);
-    if (executr_queue_heartbeat(queue, heartbeat, &err)) {
+    response->status = 200;
+    if (executr_queue_heartbeat(queue, heartbeat, &err) ||
+        executr_heartbeat_json(
+            heartbeat, ex_buf_write, &response->body, &err))
         api_error(response, &err);
-    } else {
-        ex_json_writer w;
-        response->status = 200;
-        ex_json_begin(&w, &response->body);
-        ex_json_open(&w, '{');
-        ex_json_key(&w, "cancel");
-        put_leases(&w, heartbeat, EXECUTR_LEASE_CANCEL, EXECUTR_LEASE_CANCEL);
-        ex_json_key(&w, "lost");
-        put_leases(&w, heartbeat, EXECUTR_LEASE_LOST, EXECUTR_LEASE_UNKNOWN);
-        ex_json_close(&w, '}');
-    }
     executr_request_free(body);
 }
 

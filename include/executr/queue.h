@@ -136,16 +136,17 @@ typedef struct executr_report {
     int32_t attempt;        /* 0: the current one of the executor */
     const char *job_id;
     int32_t status;         /* EXECUTR_ATTEMPT_COMPLETED or _FAILED */
-    int32_t outcome;        /* EXECUTR_OUTCOME_…; 0: exit */
+    int32_t outcome;        /* EXECUTR_OUTCOME_…; 0: exit if it completed
+                               or has an exit code, else unknown */
     int32_t has_exit_code;
-    int32_t exit_code;      /* 0 to 255 */
+    int32_t exit_code;
     int32_t signal;
     int32_t uncounted;      /* 1: give back to pending; nobody's fault */
     const void *stdout_data; /* any bytes */
     size_t stdout_length;
     const void *stderr_data;
     size_t stderr_length;
-    const char *error_message; /* required when failed */
+    const char *error_message; /* required when failed and counted */
     double user_seconds;    /* usage; all 0: not measured */
     double system_seconds;
     double wall_seconds;
