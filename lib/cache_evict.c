@@ -164,7 +164,7 @@ static executr_status take_survey(
 
 static void object_name(const char *sha256, char out[72])
 {
-    snprintf(out, 72, "%.2s/%s", sha256, sha256);
+    snprintf(out, 72, "%.2s/%.64s", sha256, sha256);
 }
 
 /*

@@ -53,7 +53,8 @@ static executr_status take_transfer(
     transfer->easy = curl_easy_init();
     if (!transfer->easy) {
         ex_transfer_free(transfer);
-        return ex_fail_nomem(err);
+        ex_fail_nomem(err);
+        return EXECUTR_E_NOMEM; /* a constant, for the optimiser to see */
     }
     *out = transfer;
     return EXECUTR_OK;
@@ -138,7 +139,7 @@ executr_status ex_http_start(
     ex_http *http, const ex_http_request *request, ex_http_done done, void *ctx,
     uint64_t *id, executr_error *err)
 {
-    ex_transfer *transfer;
+    ex_transfer *transfer = NULL;
 
     executr_status st = start(http, request, NULL, &transfer, err);
     if (st)
@@ -299,7 +300,7 @@ executr_status ex_http_call(
     executr_error *err)
 {
     call c = {0};
-    ex_transfer *transfer;
+    ex_transfer *transfer = NULL;
 
     init_response(response);
     executr_status st = start(http, request, response, &transfer, err);

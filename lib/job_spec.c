@@ -22,7 +22,7 @@
 static executr_status fail_element(
     executr_error *err, const char *array, size_t i, const char *problem)
 {
-    char field[32];
+    char field[48]; /* any size_t fits */
 
     (void)snprintf(field, sizeof field, "%s[%zu]", array, i);
     return ex_fail_field(err, field, "%s %s", field, problem);

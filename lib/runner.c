@@ -87,8 +87,8 @@ static executr_status take_options(
     executr_runner *runner, const executr_runner_options *opt,
     executr_error *err)
 {
-    int64_t running;
-    int64_t output;
+    int64_t running = 0;
+    int64_t output = 0;
 
     executr_status st = take(
         opt->max_running, DEFAULT_RUNNING, 65536, "max_running", &running, err);
