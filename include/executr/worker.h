@@ -30,7 +30,8 @@ typedef struct executr_worker_options {
     int64_t max_output_bytes;      /* 1 MiB */
     int64_t poll_interval_ms;      /* between claims when nothing is there and
                                       the server doesn't hold them; 5 s */
-    int64_t heartbeat_interval_ms; /* 5 s */
+    int64_t heartbeat_interval_ms; /* at most a third of the server's
+                                      heartbeat timeout; 5 s */
     int64_t network_timeout_ms;    /* 60 s */
     int64_t kill_grace_ms;         /* 10 s */
     const char *const *types;      /* claim only these; none: all */
@@ -68,6 +69,7 @@ EXECUTR_API executr_status executr_worker_run(
  */
 EXECUTR_API void executr_worker_stop(executr_worker *worker);
 
+/* Waits for downloads that are under way. NULL is fine. */
 EXECUTR_API void executr_worker_free(executr_worker *worker);
 
 EXECUTR_END_DECLS

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The insides of the worker, shared by its files. Everything runs on the thread
+ * in executr_worker_run; only fetches have threads of their own, and share
+ * nothing with it but the fetch queue.
+ */
+#ifndef EX_WORKER_H
+#define EX_WORKER_H
+
+#include <executr/worker.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/alloc.h"
+#include "base/buf.h"
+#include "source.h"
+
+#define EX_NEVER_US INT64_MAX
+
+/*
+ * A job this worker holds, from claim to the end of its report.
+ *
+ *   WAITING   will be fetched (no pin) or started (pin) at due_us
+ *   FETCHING  a thread is at it
+ *   RUNNING   the runner has it, under `token`
+ *   ENDED     its report waits to be taken; pin and record are given up
+ */
+enum {
+    EX_WORK_WAITING = 1,
+    EX_WORK_FETCHING = 2,
+    EX_WORK_RUNNING = 3,
+    EX_WORK_ENDED = 4
+};
+
+/* The records of one claim, freed with the last job that needs them. */
+typedef struct ex_batch {
+    executr_jobs *jobs;
+    size_t users;
+} ex_batch;
+
+typedef struct ex_work {
+    struct ex_work *next;
+    struct ex_work *previous;
+    uint64_t token;
+    int32_t state;
+    int32_t attempt;
+    int32_t exclusive;
+    int32_t dropped;   /* the lease is lost: no report */
+    int32_t returned;  /* give it back: its end is nobody's fault */
+    int32_t reporting; /* a report call that names it is under way */
+    int32_t tries;     /* of its fetch, of its start */
+    char job_id[40];
+    int64_t due_us;
+    int64_t renewed_us; /* its lease runs from here at the earliest */
+    ex_batch *batch;
+    const executr_job *job;
+    executr_pin *pin;
+    executr_report report;
+    char *out;
+    char *err;
+    char *message;
+} ex_work;
+
+/* A fetch on its way to a thread and back. It owns all it needs, so that its
+ * job may be gone when it returns. */
+typedef struct ex_fetch {
+    struct ex_fetch *next;
+    uint64_t token;
+    char sha256[65];
+    char *url; /* NULL: from the source */
+    executr_pin *pin;
+    executr_status status;
+    executr_error err;
+} ex_fetch;
+
+#define EX_FETCH_THREADS 4
+#define EX_KNOWN 256
+
+typedef struct ex_fetcher {
+    executr_cache *cache;
+    ex_source *source;
+    int done_fd; /* eventfd: something stands in `done` */
+    pthread_t threads[EX_FETCH_THREADS];
+    size_t thread_count;
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t wake;
+    ex_fetch *queue; /* first in, first out */
+    ex_fetch *last;
+    ex_fetch *done;
+    size_t idle;
+    int32_t ending;
+} ex_fetcher;
+
+executr_status ex_fetcher_open(
+    ex_fetcher *fetcher, executr_cache *cache, ex_source *source,
+    executr_error *err) EXECUTR_CHECKED;
+
+/* Hand a fetch over; it comes back through ex_fetcher_take. */
+executr_status ex_fetcher_start(
+    ex_fetcher *fetcher, uint64_t token, const char *sha256, const char *url,
+    executr_error *err) EXECUTR_CHECKED;
+ex_fetch *ex_fetcher_take(ex_fetcher *fetcher); /* NULL: no more */
+void ex_fetch_free(ex_fetch *fetch);
+
+/* Waits for what threads are at. */
+void ex_fetcher_close(ex_fetcher *fetcher);
+
+struct executr_worker {
+    executr_worker_options options; /* no zeroes; texts are our copies */
+    char id[256];
+    char ip[64];
+    ex_arena arena; /* of the texts in options */
+    executr_log log;
+    executr_cache *cache;
+    executr_runner *runner;
+    ex_source *source;
+    ex_fetcher fetcher;
+    int epoll_fd;
+    int stop_fd;      /* eventfd, written by executr_worker_stop */
+    atomic_int stops; /* calls of it */
+    int32_t stopping; /* those the loop has seen; 2: at once */
+    int32_t has_run;
+    uint64_t random;
+    uint64_t tokens;
+    char known[EX_KNOWN][65]; /* hashes that were in the cache, by their
+                                 first digits */
+
+    ex_work *works;
+    size_t active; /* not ENDED: they occupy slots */
+    size_t ended;
+
+    int32_t claiming;
+    int32_t claim_failures;
+    int64_t claim_sent_us;
+    int64_t claim_at_us;
+    executr_claim claim; /* the one under way */
+
+    int32_t beating;
+    int32_t beat_failures;
+    int64_t beat_sent_us;
+    int64_t beat_at_us;
+    executr_heartbeat beat;
+    executr_lease *leases; /* handed in with the beat under way */
+
+    int32_t reporting;
+    int32_t report_failures;
+    size_t report_limit; /* reports in a call; lower after a refusal */
+    int64_t report_at_us;
+    ex_work **reported; /* in the call under way, and their reports */
+    const executr_report **reports;
+
+    int32_t leaving; /* goodbye: 1 under way, 2 done */
+    int64_t give_up_us;
+};
+
+/* 0 to 1, for jitter. */
+double ex_worker_random(executr_worker *worker);
+
+/* worker_claim.c */
+void ex_worker_claim(executr_worker *worker, int64_t now_us);
+int64_t ex_worker_claim_due_us(const executr_worker *worker);
+/* The machine is short of something: take no new jobs for a while. */
+void ex_worker_pause(executr_worker *worker, const char *why);
+void ex_worker_claimed(
+    void *ctx, executr_status status, executr_jobs *jobs,
+    const executr_error *err);
+
+/* worker_jobs.c */
+/* Hold the jobs of a claim sent at `sent_us`; takes them over. */
+void ex_worker_take(
+    executr_worker *worker, executr_jobs *jobs, int64_t sent_us);
+/* Move on what is due: fetches, starts. */
+void ex_work_due(executr_worker *worker, ex_work *work, int64_t now_us);
+void ex_worker_fetched(executr_worker *worker); /* results of fetches */
+executr_status ex_worker_run_programs(
+    executr_worker *worker, executr_error *err) EXECUTR_CHECKED;
+/* End it: on a verdict, an exclusive lease that can't be renewed, a stop. */
+void ex_work_cancel(executr_worker *worker, ex_work *work);
+void ex_work_drop(executr_worker *worker, ex_work *work);
+void ex_work_return(executr_worker *worker, ex_work *work, const char *message);
+void ex_work_free(executr_worker *worker, ex_work *work);
+
+/* Give up its record and its pin: it is ENDED and will be reported. */
+void ex_work_release(executr_worker *worker, ex_work *work);
+
+/* worker_report.c */
+#define EX_REPORTS_PER_CALL 1000
+/* The job ended without having run. */
+void ex_work_failed(
+    executr_worker *worker, ex_work *work, int32_t outcome,
+    const char *message);
+/* Its program ended. */
+void ex_work_ended(
+    executr_worker *worker, ex_work *work, const executr_result *result);
+void ex_worker_report(executr_worker *worker, int64_t now_us);
+void ex_worker_reported(
+    void *ctx, executr_status status, const executr_status *results,
+    size_t count, const executr_error *err);
+
+/* worker_beat.c */
+void ex_worker_beat(executr_worker *worker, int64_t now_us);
+void ex_worker_beaten(
+    void *ctx, executr_status status, const executr_lease *leases, size_t count,
+    const executr_error *err);
+void ex_worker_left(void *ctx, executr_status status, const executr_error *err);
+/* When an exclusive job must have ended, unless its lease is renewed. */
+int64_t ex_work_expiry_us(const executr_worker *worker, const ex_work *work);
+
+#endif

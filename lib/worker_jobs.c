@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Held jobs from claim to end: fetch, start, stop. Hides whose fault it is when
+ * one can't run: the job's (reported as failed), or this machine's (given back
+ * to be run elsewhere).
+ */
+#include "worker.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/fail.h"
+#include "base/log.h"
+#include "base/time.h"
+#include "retry.h"
+
+/* Tries of a fetch or a start that failed for want of network or machine. */
+#define TRIES 6
+#define BACKOFF_MS 200
+#define LONGEST_BACKOFF_MS 5000
+
+static ex_work *find(const executr_worker *worker, uint64_t token)
+{
+    ex_work *work = worker->works;
+
+    while (work && work->token != token)
+        work = work->next;
+    return work;
+}
+
+static void leave_batch(ex_work *work)
+{
+    ex_batch *batch = work->batch;
+
+    work->batch = NULL;
+    work->job = NULL;
+    if (batch && --batch->users == 0) {
+        executr_jobs_free(batch->jobs);
+        ex_free(batch);
+    }
+}
+
+void ex_work_free(executr_worker *worker, ex_work *work)
+{
+    if (work->previous)
+        work->previous->next = work->next;
+    else
+        worker->works = work->next;
+    if (work->next)
+        work->next->previous = work->previous;
+    if (work->state == EX_WORK_ENDED)
+        worker->ended--;
+    else
+        worker->active--;
+    leave_batch(work);
+    executr_pin_free(work->pin);
+    ex_free(work->out);
+    ex_free(work->err);
+    ex_free(work->message);
+    ex_free(work);
+}
+
+void ex_work_release(executr_worker *worker, ex_work *work)
+{
+    leave_batch(work);
+    executr_pin_free(work->pin);
+    work->pin = NULL;
+    work->state = EX_WORK_ENDED;
+    worker->active--;
+    worker->ended++;
+}
+
+/* Try again later: 1, or 0 when it was tried often enough. */
+static int try_later(executr_worker *worker, ex_work *work)
+{
+    work->state = EX_WORK_WAITING;
+    if (++work->tries >= TRIES)
+        return 0;
+    int64_t delay = ex_reconnect_delay_ms(
+        work->tries, BACKOFF_MS, LONGEST_BACKOFF_MS, ex_worker_random(worker));
+    work->due_us = ex_monotonic_us() + delay * 1000;
+    return 1;
+}
+
+void ex_work_return(executr_worker *worker, ex_work *work, const char *message)
+{
+    ex_log(
+        &worker->log, EXECUTR_LOG_INFO, "giving a job back", "job_id",
+        work->job_id, "attempt", EX_I64(work->attempt), "error", message, NULL);
+    work->returned = 1;
+    ex_work_failed(worker, work, EXECUTR_OUTCOME_NONE, message);
+}
+
+/* This machine can't run it now. */
+static void machine_failed(
+    executr_worker *worker, ex_work *work, const executr_error *err)
+{
+    if (try_later(worker, work))
+        return;
+    ex_worker_pause(worker, err->message);
+    ex_work_return(worker, work, err->message);
+}
+
+static void fill_program(
+    const executr_worker *worker, const executr_job *job,
+    executr_program *program)
+{
+    program->argument_count = executr_job_argument_count(job);
+    program->environment_count = executr_job_environment_count(job);
+    program->timeout_ms = executr_job_timeout_ms(job);
+    program->kill_grace_ms = executr_job_kill_grace_ms(job);
+    if (!program->kill_grace_ms)
+        program->kill_grace_ms = worker->options.kill_grace_ms;
+    program->isolation = executr_job_isolation(job);
+}
+
+static executr_status start_program(
+    executr_worker *worker, ex_work *work, executr_error *err)
+{
+    executr_program program = EXECUTR_PROGRAM_INIT;
+    const executr_job *job = work->job;
+    char name[64];
+    void *strings = NULL;
+
+    fill_program(worker, job, &program);
+    /* Attempts don't share a directory: an older one may still be dying. */
+    snprintf(name, sizeof name, "%s.%d", work->job_id, work->attempt);
+    program.name = name;
+    program.path = executr_pin_path(work->pin);
+    size_t count = program.argument_count + program.environment_count;
+    executr_status st =
+        ex_alloc_array(&strings, count, sizeof(const char *), err);
+    if (st)
+        return st;
+    const char **list = strings;
+    for (size_t i = 0; i < program.argument_count; i++)
+        list[i] = executr_job_argument(job, i);
+    for (size_t i = 0; i < program.environment_count; i++)
+        list[program.argument_count + i] = executr_job_environment(job, i);
+    program.arguments = list;
+    program.environment = list + program.argument_count;
+    st = executr_runner_start(worker->runner, &program, work->token, err);
+    ex_free(strings);
+    return st;
+}
+
+static void start(executr_worker *worker, ex_work *work)
+{
+    executr_error err = {0};
+
+    executr_status st = start_program(worker, work, &err);
+    if (!st) {
+        work->state = EX_WORK_RUNNING;
+        ex_log(
+            &worker->log, EXECUTR_LOG_DEBUG, "job started", "job_id",
+            work->job_id, "attempt", EX_I64(work->attempt), NULL);
+    } else if (st == EXECUTR_E_ARGUMENT || st == EXECUTR_E_UNSUPPORTED) {
+        ex_work_failed(worker, work, EXECUTR_OUTCOME_EXEC_FAILED, err.message);
+    } else {
+        machine_failed(worker, work, &err);
+    }
+}
+
+/* Whether the network or a server may do better at another time. */
+static int may_pass(executr_status status)
+{
+    return executr_status_retriable(status) || status == EXECUTR_E_AUTH ||
+           status == EXECUTR_E_INTERNAL || status == EXECUTR_E_CALLBACK;
+}
+
+static void fetch_failed(
+    executr_worker *worker, ex_work *work, executr_status status,
+    const executr_error *err)
+{
+    char message[560];
+
+    if (status == EXECUTR_E_IO || status == EXECUTR_E_NOMEM) {
+        machine_failed(worker, work, err);
+        return;
+    }
+    if (may_pass(status) && try_later(worker, work))
+        return;
+    snprintf(
+        message, sizeof message, "cannot fetch its binary: %s", err->message);
+    ex_work_failed(worker, work, EXECUTR_OUTCOME_FETCH_FAILED, message);
+}
+
+/* Where a hash stands in the table of those that were pinned before. */
+static char *known(executr_worker *worker, const char *sha256)
+{
+    size_t at = 0;
+
+    for (size_t i = 0; i < 2; i++)
+        at = at * 16 + (size_t)(sha256[i] % 16);
+    return worker->known[at % EX_KNOWN];
+}
+
+/* Looking into the cache may hash a file once; that is not for the loop, which
+ * looks only for what a thread got before. */
+static void fetch(executr_worker *worker, ex_work *work)
+{
+    executr_error err = {0};
+    const char *sha256 = executr_job_binary_sha256(work->job);
+    executr_status st = EXECUTR_OK;
+
+    if (strcmp(known(worker, sha256), sha256) == 0)
+        st = executr_cache_peek(worker->cache, sha256, &work->pin, &err);
+    if (!st && !work->pin) {
+        st = ex_fetcher_start(
+            &worker->fetcher, work->token, sha256,
+            executr_job_binary_url(work->job), &err);
+        if (!st)
+            work->state = EX_WORK_FETCHING;
+    }
+    if (st)
+        fetch_failed(worker, work, st, &err);
+    else if (work->pin)
+        start(worker, work);
+}
+
+/* What nobody here can give must not run without it. */
+static int can_give(const executr_job *job)
+{
+    return executr_job_memory_mb(job) == 0 &&
+           executr_job_cpu_seconds(job) == 0 &&
+           executr_job_max_processes(job) == 0 &&
+           executr_job_max_file_mb(job) == 0 &&
+           executr_job_isolation(job) <= EXECUTR_ISOLATION_BASIC;
+}
+
+/*
+ * Another attempt of an exclusive job may begin soon: this one must be dead by
+ * then. If it ended by itself in time, on_end still finds its own end.
+ */
+static void expire(executr_worker *worker, ex_work *work)
+{
+    if (work->state == EX_WORK_RUNNING) {
+        work->returned = 1;
+        executr_runner_stop(
+            worker->runner, work->token, EXECUTR_OUTCOME_LOST, 0);
+    } else {
+        ex_work_return(worker, work, "its lease could not be renewed");
+    }
+}
+
+void ex_work_due(executr_worker *worker, ex_work *work, int64_t now_us)
+{
+    if (ex_work_expiry_us(worker, work) <= now_us) {
+        expire(worker, work);
+        return;
+    }
+    if (work->state != EX_WORK_WAITING || work->due_us > now_us)
+        return;
+    if (!can_give(work->job))
+        ex_work_failed(
+            worker, work, EXECUTR_OUTCOME_EXEC_FAILED,
+            "this executor can't give the limits or the isolation it asks for");
+    else if (work->pin)
+        start(worker, work);
+    else
+        fetch(worker, work);
+}
+
+static executr_status take(
+    executr_worker *worker, ex_batch *batch, const executr_job *job,
+    int64_t sent_us, executr_error *err)
+{
+    void *memory;
+
+    executr_status st = ex_alloc(&memory, sizeof(ex_work), err);
+    if (st)
+        return st;
+    ex_work *work = memory;
+    work->token = ++worker->tokens;
+    work->state = EX_WORK_WAITING;
+    work->attempt = executr_job_attempt(job);
+    work->exclusive = executr_job_exclusive(job);
+    snprintf(work->job_id, sizeof work->job_id, "%s", executr_job_id(job));
+    work->renewed_us = sent_us;
+    work->batch = batch;
+    work->job = job;
+    batch->users++;
+    work->next = worker->works;
+    if (work->next)
+        work->next->previous = work;
+    worker->works = work;
+    worker->active++;
+    if (worker->stopping)
+        ex_work_return(worker, work, "this executor is about to stop");
+    else
+        ex_work_due(worker, work, ex_monotonic_us());
+    return EXECUTR_OK;
+}
+
+void ex_worker_take(executr_worker *worker, executr_jobs *jobs, int64_t sent_us)
+{
+    executr_error err = {0};
+    void *memory = NULL;
+    size_t count = executr_jobs_count(jobs);
+
+    if (count == 0 || ex_alloc(&memory, sizeof(ex_batch), &err)) {
+        executr_jobs_free(jobs);
+        return;
+    }
+    ex_batch *batch = memory;
+    batch->jobs = jobs;
+    batch->users = 1; /* us */
+    for (size_t i = 0; i < count; i++) {
+        /* One that can't be held is not renewed either, and so goes back. */
+        if (take(worker, batch, executr_jobs_at(jobs, i), sent_us, &err))
+            ex_log(
+                &worker->log, EXECUTR_LOG_ERROR, "cannot hold a claimed job",
+                "job_id", executr_job_id(executr_jobs_at(jobs, i)), "error",
+                err.message, NULL);
+    }
+    if (--batch->users == 0) {
+        executr_jobs_free(jobs);
+        ex_free(batch);
+    }
+}
+
+void ex_worker_fetched(executr_worker *worker)
+{
+    ex_fetch *done = ex_fetcher_take(&worker->fetcher);
+
+    for (; done; done = ex_fetcher_take(&worker->fetcher)) {
+        ex_work *work = find(worker, done->token);
+        /* It may have been given up meanwhile. */
+        if (work && work->state == EX_WORK_FETCHING) {
+            work->state = EX_WORK_WAITING;
+            work->pin = done->pin;
+            done->pin = NULL;
+            memcpy(
+                known(worker, done->sha256), done->sha256, sizeof done->sha256);
+            work->due_us = 0;
+            if (done->status)
+                fetch_failed(worker, work, done->status, &done->err);
+            else
+                start(worker, work);
+        }
+        ex_fetch_free(done);
+    }
+}
+
+static void on_end(void *ctx, uint64_t token, const executr_result *result)
+{
+    executr_worker *worker = ctx;
+    ex_work *work = find(worker, token);
+
+    if (!work)
+        return;
+    if (work->dropped)
+        ex_work_free(worker, work);
+    else if (
+        work->returned &&
+        executr_result_outcome(result) == EXECUTR_OUTCOME_LOST)
+        ex_work_return(worker, work, "its lease could not be renewed");
+    else
+        ex_work_ended(worker, work, result);
+}
+
+executr_status ex_worker_run_programs(
+    executr_worker *worker, executr_error *err)
+{
+    return executr_runner_step(worker->runner, 0, on_end, worker, err);
+}
+
+void ex_work_cancel(executr_worker *worker, ex_work *work)
+{
+    if (work->state == EX_WORK_RUNNING)
+        executr_runner_stop(
+            worker->runner, work->token, EXECUTR_OUTCOME_CANCELLED, -1);
+    else if (work->state != EX_WORK_ENDED)
+        ex_work_failed(worker, work, EXECUTR_OUTCOME_CANCELLED, "cancelled");
+}
+
+void ex_work_drop(executr_worker *worker, ex_work *work)
+{
+    if (work->state != EX_WORK_RUNNING) {
+        ex_work_free(worker, work);
+        return;
+    }
+    work->dropped = 1;
+    executr_runner_stop(worker->runner, work->token, EXECUTR_OUTCOME_LOST, 0);
+}

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: MIT */
+/* Opens and frees a worker: options, its name and address, its parts. */
+#include "worker.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/fail.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/options.h"
+#include "base/time.h"
+#include "job.h"
+
+#define MOST_JOBS 1024
+#define DEFAULT_POLL_MS 5000
+#define DEFAULT_BEAT_MS 5000
+#define DEFAULT_NETWORK_MS 60000
+#define DEFAULT_GRACE_MS 10000
+#define LONGEST_MS (INT64_C(366) * 24 * 3600 * 1000)
+
+static executr_status take_ms(
+    int64_t *value, int64_t standard, const char *field, executr_error *err)
+{
+    if (*value < 0 || *value > LONGEST_MS)
+        return ex_fail_field(
+            err, field, "%s must be 0 to 366 days, in milliseconds", field);
+    if (*value == 0)
+        *value = standard;
+    return EXECUTR_OK;
+}
+
+static executr_status take_numbers(
+    executr_worker_options *o, executr_error *err)
+{
+    if (o->max_jobs < 0 || o->max_jobs > MOST_JOBS)
+        return ex_fail_field(
+            err, "max_jobs", "max_jobs is %d, but must be 1 to %d",
+            (int)o->max_jobs, MOST_JOBS);
+    if (o->max_jobs == 0)
+        o->max_jobs = 1;
+    executr_status st =
+        take_ms(&o->poll_interval_ms, DEFAULT_POLL_MS, "poll_interval_ms", err);
+    if (!st)
+        st = take_ms(
+            &o->heartbeat_interval_ms, DEFAULT_BEAT_MS, "heartbeat_interval_ms",
+            err);
+    if (!st)
+        st = take_ms(
+            &o->network_timeout_ms, DEFAULT_NETWORK_MS, "network_timeout_ms",
+            err);
+    if (!st)
+        st = take_ms(&o->kill_grace_ms, DEFAULT_GRACE_MS, "kill_grace_ms", err);
+    return st;
+}
+
+/* The caller's texts need not outlive the call. */
+static executr_status keep_texts(executr_worker *worker, executr_error *err)
+{
+    executr_worker_options *o = &worker->options;
+    const char **texts[] = {
+        &o->server_url, &o->token, &o->name, &o->cache_directory,
+        &o->work_directory};
+
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        const char *copy = ex_arena_strdup(&worker->arena, *texts[i]);
+        if (*texts[i] && !copy)
+            return ex_fail_nomem(err);
+        *texts[i] = copy;
+    }
+    const char **types =
+        ex_arena_get(&worker->arena, (o->type_count + 1) * sizeof *types);
+    if (!types)
+        return ex_fail_nomem(err);
+    for (size_t i = 0; i < o->type_count; i++) {
+        types[i] = ex_arena_strdup(&worker->arena, o->types[i]);
+        if (!types[i])
+            return ex_fail_nomem(err);
+    }
+    o->types = types;
+    return EXECUTR_OK;
+}
+
+static executr_status make_id(executr_worker *worker, executr_error *err)
+{
+    char host[128] = "executor";
+    const char *name = worker->options.name;
+    uint32_t digits;
+
+    if (!name || !name[0]) {
+        if (gethostname(host, sizeof host - 1) != 0 || !host[0])
+            snprintf(host, sizeof host, "executor");
+        name = host;
+    }
+    if (strlen(name) > sizeof worker->id - 10)
+        return ex_fail_field(
+            err, "name", "a name has at most %zu bytes",
+            sizeof worker->id - 10);
+    if (getrandom(&digits, sizeof digits, 0) != sizeof digits ||
+        getrandom(&worker->random, sizeof worker->random, 0) !=
+            sizeof worker->random)
+        return ex_fail_errno(err, errno, "cannot get random bytes");
+    snprintf(worker->id, sizeof worker->id, "%s-%08" PRIx32, name, digits);
+    return ex_executor_id_check(worker->id, err);
+}
+
+/* Host and port of a URL, for getaddrinfo. */
+static void split_url(const char *url, char *host, char *port, size_t size)
+{
+    const char *at = strstr(url, "://");
+    const char *start = at ? at + 3 : url;
+    size_t length = strcspn(start, "/?#");
+    const char *user = memchr(start, '@', length);
+
+    if (user) {
+        length -= (size_t)(user + 1 - start);
+        start = user + 1;
+    }
+    snprintf(port, size, "%s", strncmp(url, "https", 5) == 0 ? "443" : "80");
+    size_t name = start[0] == '[' ? strcspn(start, "]") : strcspn(start, ":/");
+    int bracket = start[0] == '[';
+    if (name > length)
+        name = length;
+    snprintf(
+        host, size, "%.*s", (int)(name - (size_t)bracket), start + bracket);
+    const char *rest = start + name + bracket;
+    if (rest < start + length && *rest == ':')
+        snprintf(
+            port, size, "%.*s", (int)(start + length - rest - 1), rest + 1);
+}
+
+/* The address this machine has towards `to`, without sending anything. */
+static int local_address(const struct addrinfo *to, char *out, size_t size)
+{
+    struct sockaddr_storage own;
+    socklen_t length = sizeof own;
+    int fd = socket(to->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+    if (fd < 0)
+        return -1;
+    int failed = connect(fd, to->ai_addr, to->ai_addrlen) != 0 ||
+                 getsockname(fd, (struct sockaddr *)&own, &length) != 0 ||
+                 getnameinfo(
+                     (struct sockaddr *)&own, length, out, (socklen_t)size,
+                     NULL, 0, NI_NUMERICHOST) != 0;
+    close(fd);
+    return failed ? -1 : 0;
+}
+
+/* What the server will show for us; it decides nothing. */
+static void find_address(executr_worker *worker)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_DGRAM};
+    struct addrinfo *found = NULL;
+    char host[256];
+    char port[256];
+    const char *url = worker->options.server_url;
+
+    snprintf(worker->ip, sizeof worker->ip, "127.0.0.1");
+    if (worker->options.queue || !url)
+        return;
+    split_url(url, host, port, sizeof host);
+    int failed = getaddrinfo(host, port, &hints, &found);
+    if (!failed)
+        failed = local_address(found, worker->ip, sizeof worker->ip);
+    if (failed)
+        snprintf(worker->ip, sizeof worker->ip, "unknown");
+    if (found)
+        freeaddrinfo(found);
+}
+
+static executr_status open_cache(executr_worker *worker, executr_error *err)
+{
+    executr_cache_options options = EXECUTR_CACHE_OPTIONS_INIT;
+
+    options.directory = worker->options.cache_directory;
+    options.max_bytes = worker->options.max_cache_bytes;
+    options.network_timeout_ms = worker->options.network_timeout_ms;
+    options.log = worker->log;
+    return executr_cache_open(&options, &worker->cache, err);
+}
+
+static executr_status open_runner(executr_worker *worker, executr_error *err)
+{
+    executr_runner_options options = EXECUTR_RUNNER_OPTIONS_INIT;
+    ex_buf path;
+    executr_status st = EXECUTR_OK;
+
+    ex_buf_init(&path, EX_BUF_UNLIMITED);
+    if (worker->options.work_directory) {
+        st = ex_fs_expand(&path, worker->options.work_directory, err);
+        options.work_directory = ex_buf_text(&path);
+    }
+    /* One more than slots: a lost job may still be dying in one. */
+    options.max_running = worker->options.max_jobs * 2;
+    options.max_output_bytes = worker->options.max_output_bytes;
+    options.kill_grace_ms = worker->options.kill_grace_ms;
+    options.subreaper = worker->options.subreaper;
+    options.log = worker->log;
+    if (!st)
+        st = executr_runner_open(&options, &worker->runner, err);
+    ex_buf_clear(&path);
+    return st;
+}
+
+static executr_status open_source(executr_worker *worker, executr_error *err)
+{
+    const executr_worker_options *o = &worker->options;
+    ex_source_events events = {
+        ex_worker_claimed, ex_worker_reported, ex_worker_beaten, ex_worker_left,
+        worker};
+
+    if (o->queue)
+        return ex_source_queue_open(
+            o->queue, &worker->log, &events, &worker->source, err);
+    return ex_source_client_open(
+        o->server_url, o->token, o->network_timeout_ms, &worker->log, &events,
+        &worker->source, err);
+}
+
+static executr_status watch(executr_worker *worker, int fd, executr_error *err)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data = {.fd = fd}};
+
+    if (epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0)
+        return ex_fail_errno(err, errno, "cannot watch a descriptor");
+    return EXECUTR_OK;
+}
+
+static executr_status open_loop(executr_worker *worker, executr_error *err)
+{
+    worker->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    worker->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (worker->epoll_fd < 0 || worker->stop_fd < 0)
+        return ex_fail_errno(err, errno, "cannot make a descriptor");
+    executr_status st = watch(worker, worker->stop_fd, err);
+    if (!st)
+        st = watch(worker, worker->fetcher.done_fd, err);
+    if (!st)
+        st = watch(worker, executr_runner_fd(worker->runner), err);
+    if (!st)
+        st = watch(worker, worker->source->ops->fd(worker->source), err);
+    return st;
+}
+
+static executr_status open_lists(executr_worker *worker, executr_error *err)
+{
+    worker->report_limit = EX_REPORTS_PER_CALL;
+    worker->reported =
+        ex_arena_get(&worker->arena, EX_REPORTS_PER_CALL * sizeof(ex_work *));
+    worker->reports = ex_arena_get(
+        &worker->arena, EX_REPORTS_PER_CALL * sizeof(executr_report *));
+    if (!worker->reported || !worker->reports)
+        return ex_fail_nomem(err);
+    return EXECUTR_OK;
+}
+
+static executr_status take_options(
+    executr_worker *worker, const executr_worker_options *options,
+    executr_error *err)
+{
+    executr_worker_options *o = &worker->options;
+
+    executr_status st = ex_options_read(o, sizeof *o, sizeof *o, options, err);
+    if (st)
+        return st;
+    worker->log = o->log;
+    if (o->queue && o->server_url)
+        return ex_fail_field(
+            err, "server_url",
+            "a worker works for a server or for a queue, not for both");
+    if (o->type_count > 0 && !o->types)
+        return ex_fail_field(err, "types", "types is missing");
+    st = take_numbers(o, err);
+    if (!st)
+        st = keep_texts(worker, err);
+    return st;
+}
+
+static executr_status open_parts(executr_worker *worker, executr_error *err)
+{
+    executr_status st = make_id(worker, err);
+    if (!st)
+        st = open_lists(worker, err);
+    if (!st)
+        st = open_cache(worker, err);
+    if (!st)
+        st = open_runner(worker, err);
+    if (!st)
+        st = open_source(worker, err);
+    if (!st)
+        st = ex_fetcher_open(
+            &worker->fetcher, worker->cache, worker->source, err);
+    if (!st)
+        st = open_loop(worker, err);
+    if (!st)
+        find_address(worker);
+    return st;
+}
+
+executr_status executr_worker_open(
+    const executr_worker_options *options, executr_worker **out,
+    executr_error *err)
+{
+    void *memory = NULL;
+
+    *out = NULL;
+    executr_status st = ex_alloc(&memory, sizeof(executr_worker), err);
+    if (st)
+        return st;
+    executr_worker *worker = memory;
+    worker->epoll_fd = -1;
+    worker->stop_fd = -1;
+    worker->fetcher.done_fd = -1;
+    pthread_mutex_init(&worker->fetcher.lock, NULL);
+    pthread_cond_init(&worker->fetcher.wake, NULL);
+    st = take_options(worker, options, err);
+    if (!st)
+        st = open_parts(worker, err);
+    if (st) {
+        executr_worker_free(worker);
+        return st;
+    }
+    *out = worker;
+    return EXECUTR_OK;
+}
+
+void executr_worker_free(executr_worker *worker)
+{
+    if (!worker)
+        return;
+    /* Threads use the source; calls under way borrow leases and reports. */
+    ex_fetcher_close(&worker->fetcher);
+    executr_runner_free(worker->runner);
+    if (worker->source)
+        worker->source->ops->free(worker->source);
+    while (worker->works)
+        ex_work_free(worker, worker->works);
+    ex_free(worker->leases);
+    executr_cache_free(worker->cache);
+    if (worker->stop_fd >= 0)
+        close(worker->stop_fd);
+    if (worker->epoll_fd >= 0)
+        close(worker->epoll_fd);
+    ex_arena_clear(&worker->arena);
+    ex_free(worker);
+}

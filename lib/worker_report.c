@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reports: how a job ended, told again and again until it is taken. Everything
+ * that ended while a call was under way goes with the next.
+ */
+#include "worker.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/fail.h"
+#include "base/log.h"
+#include "base/time.h"
+#include "retry.h"
+
+#define MOST_BYTES ((size_t)8 * 1024 * 1024)
+#define BACKOFF_MS 100
+#define LONGEST_BACKOFF_MS 5000
+
+static executr_status copy(
+    char **out, const void *data, size_t length, executr_error *err)
+{
+    void *memory = NULL;
+
+    executr_status st = ex_alloc(&memory, length + 1, err);
+    if (!st && length > 0)
+        memcpy(memory, data, length);
+    *out = memory;
+    return st;
+}
+
+/* The message and the job become the report's; then it is ENDED. */
+static void end(executr_worker *worker, ex_work *work, const char *message)
+{
+    executr_report *report = &work->report;
+    executr_error err;
+
+    if (ex_strdup(&work->message, message, &err))
+        ex_log(
+            &worker->log, EXECUTR_LOG_ERROR, "a message was lost", "job_id",
+            work->job_id, "error", err.message, NULL);
+    report->struct_size = sizeof *report;
+    report->job_id = work->job_id;
+    report->attempt = work->attempt;
+    report->uncounted = work->returned;
+    report->error_message = work->message ? work->message : "out of memory";
+    ex_work_release(worker, work);
+}
+
+void ex_work_failed(
+    executr_worker *worker, ex_work *work, int32_t outcome, const char *message)
+{
+    work->report.status = EXECUTR_ATTEMPT_FAILED;
+    work->report.outcome = outcome;
+    if (!work->returned)
+        ex_log(
+            &worker->log, EXECUTR_LOG_INFO, "job failed", "job_id",
+            work->job_id, "attempt", EX_I64(work->attempt), "outcome",
+            executr_outcome_word(outcome), "error", message, NULL);
+    end(worker, work, message);
+}
+
+static void take_usage(executr_report *report, const executr_result *result)
+{
+    report->user_seconds = executr_result_user_seconds(result);
+    report->system_seconds = executr_result_system_seconds(result);
+    report->wall_seconds = executr_result_wall_seconds(result);
+    report->max_rss_bytes = executr_result_max_rss_bytes(result);
+}
+
+/* Output that there is no memory for is given up; the end is not. */
+static void take_output(
+    executr_worker *worker, ex_work *work, const executr_result *result)
+{
+    executr_report *report = &work->report;
+    executr_error err;
+    size_t out_length;
+    size_t err_length;
+    const char *out_data = executr_result_stdout(result, &out_length);
+    const char *err_data = executr_result_stderr(result, &err_length);
+
+    if (copy(&work->out, out_data, out_length, &err) ||
+        copy(&work->err, err_data, err_length, &err)) {
+        ex_log(
+            &worker->log, EXECUTR_LOG_ERROR, "output was lost", "job_id",
+            work->job_id, "error", err.message, NULL);
+        return;
+    }
+    report->stdout_data = work->out;
+    report->stdout_length = out_length;
+    report->stderr_data = work->err;
+    report->stderr_length = err_length;
+}
+
+void ex_work_ended(
+    executr_worker *worker, ex_work *work, const executr_result *result)
+{
+    executr_report *report = &work->report;
+    char message[48];
+    int32_t code = 0;
+
+    report->outcome = executr_result_outcome(result);
+    report->has_exit_code = executr_result_exit_code(result, &code);
+    report->exit_code = code;
+    report->signal = executr_result_signal(result);
+    take_usage(report, result);
+    take_output(worker, work, result);
+    if (report->outcome != EXECUTR_OUTCOME_EXIT) {
+        ex_work_failed(
+            worker, work, report->outcome, executr_result_message(result));
+    } else if (code != 0) {
+        snprintf(message, sizeof message, "exited with code %d", code);
+        ex_work_failed(worker, work, EXECUTR_OUTCOME_EXIT, message);
+    } else {
+        report->status = EXECUTR_ATTEMPT_COMPLETED;
+        ex_log(
+            &worker->log, EXECUTR_LOG_DEBUG, "job completed", "job_id",
+            work->job_id, "attempt", EX_I64(work->attempt), NULL);
+        end(worker, work, "");
+    }
+}
+
+/* Pick what goes with the next call, oldest claim first. */
+static size_t gather(executr_worker *worker)
+{
+    size_t count = 0;
+    size_t bytes = 0;
+    ex_work *work = worker->works;
+
+    while (work && work->next)
+        work = work->next;
+    for (; work && count < worker->report_limit; work = work->previous) {
+        const executr_report *report = &work->report;
+        if (work->state != EX_WORK_ENDED)
+            continue;
+        size_t size = report->stdout_length + report->stderr_length;
+        if (count > 0 && bytes + size > MOST_BYTES)
+            break;
+        bytes += size;
+        work->reporting = 1;
+        worker->reported[count] = work;
+        worker->reports[count] = report;
+        count++;
+    }
+    return count;
+}
+
+/* The call did not come through: everything in it is to be told again. */
+static void keep_all(executr_worker *worker, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        worker->reported[i]->reporting = 0;
+    worker->reporting = 0;
+}
+
+/*
+ * Some refusals are for good and may be one report's fault alone: ask for less
+ * at a time, until the one that is refused stands alone and is given up.
+ */
+static void refused(
+    executr_worker *worker, executr_status status, size_t count,
+    const executr_error *err)
+{
+    int blames_one = status == EXECUTR_E_ARGUMENT ||
+                     status == EXECUTR_E_TOO_LARGE ||
+                     status == EXECUTR_E_UNSUPPORTED;
+
+    keep_all(worker, count);
+    if (blames_one && count == 1) {
+        ex_log(
+            &worker->log, EXECUTR_LOG_ERROR,
+            "the report of a job is refused and given up", "job_id",
+            worker->reported[0]->job_id, "error", err->message, NULL);
+        ex_work_free(worker, worker->reported[0]);
+        return;
+    }
+    if (blames_one)
+        worker->report_limit = count / 2;
+    int64_t delay = ex_reconnect_delay_ms(
+        worker->report_failures, BACKOFF_MS, LONGEST_BACKOFF_MS,
+        ex_worker_random(worker));
+    ex_log(
+        &worker->log,
+        worker->report_failures == 0 ? EXECUTR_LOG_WARN : EXECUTR_LOG_DEBUG,
+        "cannot report jobs, trying again", "code", executr_status_word(status),
+        "error", err->message, NULL);
+    if (worker->report_failures < 30)
+        worker->report_failures++;
+    worker->report_at_us = ex_monotonic_us() + delay * 1000;
+}
+
+void ex_worker_report(executr_worker *worker, int64_t now_us)
+{
+    executr_error err = {0};
+
+    if (worker->reporting || worker->leaving || worker->ended == 0 ||
+        worker->report_at_us > now_us)
+        return;
+    size_t count = gather(worker);
+    worker->reporting = 1;
+    executr_status st = worker->source->ops->report(
+        worker->source, worker->id, worker->reports, count, &err);
+    if (st)
+        refused(worker, st, count, &err);
+}
+
+static void judge(executr_worker *worker, ex_work *work, executr_status status)
+{
+    work->reporting = 0;
+    if (executr_status_retriable(status) || status == EXECUTR_E_INTERNAL) {
+        worker->report_at_us =
+            ex_monotonic_us() + LONGEST_BACKOFF_MS * INT64_C(1000);
+        return;
+    }
+    if (status)
+        ex_log(
+            &worker->log,
+            status == EXECUTR_E_LOST || status == EXECUTR_E_NOT_FOUND
+                ? EXECUTR_LOG_INFO
+                : EXECUTR_LOG_ERROR,
+            "the end of a job does not count", "job_id", work->job_id,
+            "attempt", EX_I64(work->attempt), "code",
+            executr_status_word(status), NULL);
+    ex_work_free(worker, work);
+}
+
+void ex_worker_reported(
+    void *ctx, executr_status status, const executr_status *results,
+    size_t count, const executr_error *err)
+{
+    executr_worker *worker = ctx;
+
+    if (status) {
+        refused(worker, status, count, err);
+        return;
+    }
+    if (worker->report_failures > 0)
+        ex_log(&worker->log, EXECUTR_LOG_INFO, "reporting jobs again", NULL);
+    worker->reporting = 0;
+    worker->report_failures = 0;
+    if (worker->report_limit < EX_REPORTS_PER_CALL)
+        worker->report_limit++;
+    for (size_t i = 0; i < count; i++)
+        judge(worker, worker->reported[i], results[i]);
+}
