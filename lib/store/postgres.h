@@ -191,6 +191,7 @@ void ex_pg_tell(ex_pg_store *store);
 executr_status ex_pg_record(
     const PGresult *rows, int row, executr_jobs *jobs,
     struct executr_job **out, executr_error *err) EXECUTR_CHECKED;
+executr_status ex_pg_no_job(const ex_uuid *id, executr_error *err);
 /* Its columns that others need. */
 enum { EX_PG_ROW_SLOT = 0, EX_PG_ROW_SEQ = 2 };
 

@@ -298,11 +298,11 @@ executr_status ex_pg_retry(
     if (st)
         return st;
     if (result == 3)
-        return ex_fail(err, EXECUTR_E_NOT_FOUND, "no such job");
+        return ex_pg_no_job(id, err);
     if (result == 2)
         return ex_fail(
             err, EXECUTR_E_CONFLICT,
-            "only a failed or cancelled job can be tried again");
+            "only failed and cancelled jobs can be retried");
     jobs_went_back(store);
     return EXECUTR_OK;
 }

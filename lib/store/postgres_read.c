@@ -11,9 +11,11 @@
 static void add_filter(ex_params *p, const executr_filter *filter)
 {
     ex_params_one(p, EX_PG_TEXT);
-    ex_item_text_or_null(p, executr_job_status_word(filter->status));
+    ex_item_text(
+        p, filter->status ? executr_job_status_word(filter->status) : NULL);
     ex_params_one(p, EX_PG_TEXT);
-    ex_item_text_or_null(p, executr_priority_word(filter->priority));
+    ex_item_text(
+        p, filter->priority ? executr_priority_word(filter->priority) : NULL);
     ex_params_one(p, EX_PG_TEXT);
     ex_item_text_or_null(p, filter->type);
     ex_params_one(p, EX_PG_TEXT);

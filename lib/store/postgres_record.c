@@ -198,6 +198,14 @@ static executr_status read_attempts(
     return EXECUTR_OK;
 }
 
+executr_status ex_pg_no_job(const ex_uuid *id, executr_error *err)
+{
+    char text[EX_UUID_TEXT];
+
+    ex_uuid_format(id, text);
+    return ex_fail(err, EXECUTR_E_NOT_FOUND, "there is no job %s", text);
+}
+
 executr_status ex_pg_get(
     executr_store *base, const ex_uuid *id, int32_t parts, executr_jobs *jobs,
     executr_error *err)
@@ -215,7 +223,7 @@ executr_status ex_pg_get(
         (ex_pg_store *)base, EX_PG_REPEATABLE,
         "SELECT * FROM executr_get($1, $2)", &p, &rows, err);
     if (!st && PQntuples(rows) == 0)
-        st = ex_fail(err, EXECUTR_E_NOT_FOUND, "no such job");
+        st = ex_pg_no_job(id, err);
     if (!st)
         st = ex_pg_record(rows, 0, jobs, &job, err);
     if (!st)
