@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+/* A worker and a server that is away, slow or broken. */
+#include <criterion/criterion.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "support/home.h"
+#include "support/http_fixture.h"
+#include "support/work_bench.h"
+
+static http_fixture *server;
+static char jobs_json[2000];
+static char heartbeat_path[300];
+static char body[20000]; /* the last report */
+
+static void open_remote(void)
+{
+    open_bench();
+    server = http_fixture_start();
+    options.queue = NULL;
+    options.server_url = http_fixture_url(server, "");
+}
+
+static void close_remote(void)
+{
+    close_bench();
+    http_fixture_stop(server);
+}
+
+TestSuite(worker_remote, .init = open_remote, .fini = close_remote);
+
+static void answer(
+    const char *method, const char *path, int status, const char *text)
+{
+    http_fixture_add(
+        server, &(http_script){
+                    .method = method,
+                    .path = path,
+                    .status = status,
+                    .headers = "Content-Type: application/json\r\n",
+                    .body = text});
+}
+
+/* One more job in what the next claim gets. */
+static void add_job(int number, int exclusive, const char *pid_file)
+{
+    size_t length = strlen(jobs_json);
+
+    snprintf(
+        jobs_json + length, sizeof jobs_json - length,
+        "%s{\"id\":\"0192f0c1-7a7e-7cc3-98c4-dc0c0c0739%02d\",\"type\":\"t\","
+        "\"binary_sha256\":\"%s\",\"arguments\":[\"stubborn\",\"%s\"],"
+        "\"env_variables\":{},\"priority\":\"background\",\"exclusive\":%s,"
+        "\"status\":\"running\",\"max_retries\":0,\"retry_count\":0,"
+        "\"attempt\":1,\"created_at\":\"2026-01-01T12:00:00.123456Z\"}",
+        length ? "," : "[", number, job_sha256(), in_home(pid_file),
+        exclusive ? "true" : "false");
+}
+
+/* The binary comes from the cache, which a worker on the queue has filled. */
+static void fill_cache(void)
+{
+    const char *url = options.server_url;
+
+    options.server_url = NULL;
+    options.queue = queue;
+    const char *id = submit_job(ARGS("exit", "0"));
+    start_worker();
+    wait_for_status(id, EXECUTR_JOB_COMPLETED);
+    stop_worker(1);
+    options.queue = NULL;
+    options.server_url = url;
+}
+
+static void start_remote(int heartbeat_status)
+{
+    strcat(jobs_json, "]");
+    answer("POST", "/api/v1/jobs/claim", 200, jobs_json);
+    start_worker();
+    snprintf(
+        heartbeat_path, sizeof heartbeat_path, "/api/v1/executors/%s",
+        executr_worker_id(worker));
+    answer("PUT", heartbeat_path, heartbeat_status, "{}");
+    answer("DELETE", heartbeat_path, 204, "");
+}
+
+Test(worker_remote, exclusive_job_dies_before_its_lease_others_run_on)
+{
+    fill_cache();
+    options.max_jobs = 2;
+    add_job(1, 1, "exclusive");
+    add_job(2, 0, "ordinary");
+    start_remote(503);
+    int exclusive = wait_for_pid("exclusive");
+    int ordinary = wait_for_pid("ordinary");
+    answer("POST", "/api/v1/jobs/claim", 204, "");
+    wait_for_death(exclusive);
+    cr_expect_not(has_ended(ordinary));
+}
+
+Test(worker_remote, exclusive_job_lives_while_its_lease_is_renewed)
+{
+    fill_cache();
+    add_job(1, 1, "exclusive");
+    answer("DELETE", NULL, 204, "");
+    answer("PUT", NULL, 200, "{\"cancel\":[],\"lost\":[]}");
+    strcat(jobs_json, "]");
+    answer("POST", "/api/v1/jobs/claim", 200, jobs_json);
+    start_worker();
+    int exclusive = wait_for_pid("exclusive");
+    int before = http_fixture_requests(server);
+    while (http_fixture_requests(server) < before + 6)
+        usleep(1000);
+    cr_expect_not(has_ended(exclusive));
+}
+
+Test(worker_remote, server_that_is_away_is_waited_for)
+{
+    answer(NULL, NULL, 503, "");
+    start_worker();
+    while (http_fixture_requests(server) < 10)
+        usleep(1000);
+    cr_expect_not(worker_returned());
+    stop_worker(1);
+}
+
+static const char *wait_for_report(void)
+{
+    do {
+        usleep(500);
+        snprintf(body, sizeof body, "%s", http_fixture_body(server));
+    } while (!strstr(body, "\"reports\""));
+    return body;
+}
+
+Test(worker_remote, report_is_told_until_it_is_taken)
+{
+    fill_cache();
+    add_job(1, 0, "pid");
+    answer("POST", "/api/v1/jobs/report", 503, "");
+    start_remote(503);
+    wait_for_pid("pid");
+    answer("POST", "/api/v1/jobs/claim", 204, "");
+    executr_worker_stop(worker);
+    kill(wait_for_pid("pid"), 9);
+    for (int i = 0; i < 3; i++) {
+        cr_expect(strstr(wait_for_report(), "killed by signal 9") != NULL);
+        int before = http_fixture_requests(server);
+        while (http_fixture_requests(server) == before)
+            usleep(500);
+    }
+    cr_expect_not(worker_returned());
+    answer(
+        "POST", "/api/v1/jobs/report", 200,
+        "{\"results\":[{\"id\":\"0192f0c1-7a7e-7cc3-98c4-dc0c0c073901\","
+        "\"accepted\":false,\"code\":\"lost_attempt\"}]}");
+    join_worker();
+}
