@@ -21,8 +21,8 @@ enum {
 /* Everything the child needs, made before it: it may not allocate. */
 typedef struct ex_launch {
     const char *path;
-    char **argv;
-    char **envp;
+    const char **argv;
+    const char **envp;
     const char *directory; /* relative to directory_fd */
     int directory_fd;
     int stdin_fd; /* these three are above 2 */
@@ -157,8 +157,8 @@ typedef struct ex_run {
     int err_fd;
     char *name;
     const char *path;
-    char **argv;
-    char **envp;
+    const char **argv;
+    const char **envp;
     executr_result result;
     ex_arena arena; /* owns the strings and arrays */
 } ex_run;

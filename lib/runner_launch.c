@@ -66,7 +66,7 @@ static int keep_strings(ex_run *run)
     if (!path)
         return -1;
     run->path = path;
-    char **lists[2] = {run->argv, run->envp};
+    const char **lists[2] = {run->argv, run->envp};
     for (size_t n = 0; n < 2; n++) {
         for (size_t i = 0; lists[n][i]; i++) {
             char *copy = ex_arena_strdup(&run->arena, lists[n][i]);

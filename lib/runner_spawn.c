@@ -138,7 +138,9 @@ CHILD_CODE static int child_main(void *arg)
     if (launch->error)
         return 127;
     launch->stage = EX_STAGE_EXEC;
-    execve(launch->path, launch->argv, launch->envp);
+    /* exec does not write to what it is given. */
+    execve(
+        launch->path, (char *const *)launch->argv, (char *const *)launch->envp);
     launch->error = errno;
     return 127;
 }

@@ -87,20 +87,19 @@ static executr_status check_free(
 }
 
 /* A vector for exec: `first` (if any), the strings, NULL. */
-static char **make_vector(
+static const char **make_vector(
     ex_arena *arena, const char *first, const char *const *strings,
     size_t count)
 {
     size_t n = 0;
-    char **vector = ex_arena_get(arena, (count + 2) * sizeof *vector);
+    const char **vector = ex_arena_get(arena, (count + 2) * sizeof *vector);
 
     if (!vector)
         return NULL;
-    /* exec does not write to what it is given. */
     if (first)
-        vector[n++] = (char *)(uintptr_t)first;
+        vector[n++] = first;
     for (size_t i = 0; i < count; i++)
-        vector[n++] = (char *)(uintptr_t)strings[i];
+        vector[n++] = strings[i];
     return vector;
 }
 

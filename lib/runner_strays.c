@@ -157,24 +157,34 @@ static int children_file(const executr_runner *runner)
     return open(path, O_RDONLY | O_CLOEXEC);
 }
 
+/* Visit the numbers in a piece of the file; *pid is one that is cut. */
+static size_t visit_piece(
+    const executr_runner *runner, const ex_run *run, ssize_t length, long *pid)
+{
+    size_t killed = 0;
+
+    for (ssize_t i = 0; i < length; i++) {
+        char c = runner->bite[i];
+        if (c >= '0' && c <= '9') {
+            *pid = *pid * 10 + (c - '0');
+        } else if (*pid > 0) {
+            killed += visit(runner, run, (pid_t)*pid, 1);
+            *pid = 0;
+        }
+    }
+    return killed;
+}
+
 static size_t visit_children(executr_runner *runner, const ex_run *run, int fd)
 {
     size_t killed = 0;
     long pid = 0;
-    ssize_t got = 1;
+    ssize_t got;
 
-    while (got > 0) {
+    do {
         got = read(fd, runner->bite, sizeof runner->bite);
-        for (ssize_t i = 0; i < got; i++) {
-            char c = runner->bite[i];
-            if (c >= '0' && c <= '9') {
-                pid = pid * 10 + (c - '0');
-            } else if (pid > 0) {
-                killed += visit(runner, run, (pid_t)pid, 1);
-                pid = 0;
-            }
-        }
-    }
+        killed += visit_piece(runner, run, got, &pid);
+    } while (got > 0);
     return killed;
 }
 
