@@ -265,10 +265,10 @@ executr_status executr_cache_peek(
     return pin(cache, sha256, &nowhere, out, err);
 }
 
+/* NOLINTNEXTLINE(readability-function-size): frozen in the ABI */
 executr_status executr_cache_get(
     executr_cache *cache, const char *sha256, const char *url,
-    executr_fetch fetch, void *fetch_ctx, executr_pin **out,
-    executr_error *err)
+    executr_fetch fetch, void *fetch_ctx, executr_pin **out, executr_error *err)
 {
     ex_origin origin = {url, fetch, fetch_ctx};
 

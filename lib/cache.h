@@ -31,7 +31,10 @@
 #define EX_CACHE_SLOTS 256
 #define EX_CACHE_IDLE 4 /* HTTP handles kept */
 
-enum { EX_CACHE_PINNED = 0, EX_CACHE_FETCHED = 1 }; /* the bytes to lock */
+enum {
+    EX_CACHE_PINNED = 0,
+    EX_CACHE_FETCHED = 1
+}; /* the bytes to lock */
 
 /* What tells that a file is the one that was verified: ctime can't be set
  * back by whoever changes it. */
@@ -50,8 +53,8 @@ typedef struct ex_stamp {
 typedef struct ex_entry {
     struct ex_entry *next;
     char sha256[EX_SHA256_HEX];
-    int32_t busy;     /* a thread verifies or fetches it */
-    int32_t waiting;  /* threads that wait for it to be done */
+    int32_t busy;    /* a thread verifies or fetches it */
+    int32_t waiting; /* threads that wait for it to be done */
     int64_t pins;
     int lock_fd;      /* holds byte 0 while pins > 0; else -1 */
     int32_t verified; /* `stamp` is of the file that hashed right */
@@ -72,9 +75,9 @@ typedef struct ex_origin {
 
 struct executr_cache {
     pthread_mutex_t mutex;
-    pthread_cond_t changed; /* some entry is no longer busy */
+    pthread_cond_t changed;   /* some entry is no longer busy */
     pthread_mutex_t evicting; /* one walk at a time in this handle */
-    char *root; /* absolute, with no slash at the end */
+    char *root;               /* absolute, with no slash at the end */
     int64_t max_bytes;
     int64_t max_binary_bytes;
     int64_t network_timeout_ms;
@@ -121,8 +124,8 @@ void ex_cache_unlock_fetch(int fd);
 /* Is the file under its name the one that hashed right? Hashes it if this
  * handle has not seen it yet. Needs the entry busy and byte 0 locked. */
 executr_status ex_cache_check(
-    executr_cache *cache, ex_entry *entry, int *good, executr_error *err)
-    EXECUTR_CHECKED;
+    executr_cache *cache, ex_entry *entry, int *good,
+    executr_error *err) EXECUTR_CHECKED;
 /* The same by a look at its inode alone. */
 int ex_cache_unchanged(const ex_entry *entry);
 void ex_cache_stamp(const struct stat *info, ex_stamp *out);
@@ -132,13 +135,13 @@ void ex_cache_stamp(const struct stat *info, ex_stamp *out);
 /* Evict until `needed` more bytes fit below max_bytes beside what others are
  * fetching, or nothing more can be. `but` is the fetch that asks, or NULL. */
 executr_status ex_cache_evict(
-    executr_cache *cache, int64_t needed, const char *but, executr_error *err)
-    EXECUTR_CHECKED;
+    executr_cache *cache, int64_t needed, const char *but,
+    executr_error *err) EXECUTR_CHECKED;
 /* Evict the least recently used ones of at least `bytes`, whatever the limit;
  * *freed is what that gave. */
 executr_status ex_cache_free_disk(
-    executr_cache *cache, int64_t bytes, int64_t *freed, executr_error *err)
-    EXECUTR_CHECKED;
+    executr_cache *cache, int64_t bytes, int64_t *freed,
+    executr_error *err) EXECUTR_CHECKED;
 /* Remove what crashed fetches left behind. */
 void ex_cache_sweep(executr_cache *cache);
 /* Remove the lock file of a hash that has no executable, if nobody holds it. */

@@ -121,7 +121,7 @@ static executr_status survey_prefix(
     (void)directory;
     if (strlen(name) != 2)
         return EXECUTR_OK;
-    snprintf(inner, sizeof inner, "objects/%s", name);
+    (void)snprintf(inner, sizeof inner, "objects/%s", name);
     return walk(cache, inner, survey_object, ctx, err);
 }
 
@@ -164,7 +164,7 @@ static executr_status take_survey(
 
 static void object_name(const char *sha256, char out[72])
 {
-    snprintf(out, 72, "%.2s/%.64s", sha256, sha256);
+    (void)snprintf(out, 72, "%.2s/%.64s", sha256, sha256);
 }
 
 /*
@@ -197,8 +197,8 @@ done:
     if (!st) {
         ex_cache_forget(cache, sha256);
         ex_log(
-            &cache->log, EXECUTR_LOG_DEBUG, "evicted a binary",
-            "binary_sha256", sha256, NULL);
+            &cache->log, EXECUTR_LOG_DEBUG, "evicted a binary", "binary_sha256",
+            sha256, NULL);
     }
     return st;
 }

@@ -24,8 +24,8 @@ typedef struct download {
     int fd;
     ex_sha256 *hash;
     int64_t written;
-    int64_t reserved; /* as much fits into the cache */
-    int64_t length;   /* as announced; -1: not */
+    int64_t reserved;      /* as much fits into the cache */
+    int64_t length;        /* as announced; -1: not */
     executr_status failed; /* what on_bytes found wrong */
     executr_error failure;
 } download;
@@ -55,8 +55,7 @@ static executr_status reserve(download *d, int64_t wanted, executr_error *err)
         next = d->length;
     if (next < wanted)
         next = wanted;
-    executr_status st =
-        ex_cache_evict(d->cache, next, d->entry->sha256, err);
+    executr_status st = ex_cache_evict(d->cache, next, d->entry->sha256, err);
     if (!st)
         d->reserved = next;
     return st;
@@ -233,7 +232,8 @@ static executr_status finish_file(
     download *d, struct stat *info, executr_error *err)
 {
     if (fchmod(d->fd, 0555) != 0)
-        return ex_cache_errno(err, errno, "cannot make read-only", d->path.text);
+        return ex_cache_errno(
+            err, errno, "cannot make read-only", d->path.text);
     if (fsync(d->fd) != 0)
         return ex_cache_errno(err, errno, "cannot sync", d->path.text);
     if (fstat(d->fd, info) != 0)
@@ -253,7 +253,7 @@ static executr_status name_file(
     char name[4];
 
     ex_cache_join(d->cache, "objects", "", &objects);
-    snprintf(name, sizeof name, "%.2s", d->entry->sha256);
+    (void)snprintf(name, sizeof name, "%.2s", d->entry->sha256);
     ex_cache_join(d->cache, "objects", name, &prefix);
     if (mkdir(prefix.text, 0700) != 0 && errno != EEXIST)
         return ex_cache_errno(err, errno, "cannot make", prefix.text);
@@ -330,7 +330,7 @@ executr_status ex_cache_fetch(
     executr_error *err)
 {
     download d = {.cache = cache, .entry = entry, .fd = -1, .length = -1};
-    struct stat info;
+    struct stat info = {0};
     struct stat old;
     int64_t replaced = 0;
 

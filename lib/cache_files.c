@@ -37,7 +37,7 @@ void ex_cache_join(
     const executr_cache *cache, const char *directory, const char *name,
     ex_cache_path *out)
 {
-    snprintf(
+    (void)snprintf(
         out->text, sizeof out->text, "%s/%s/%s", cache->root, directory, name);
 }
 
@@ -202,8 +202,7 @@ executr_status ex_cache_check(
     if (*good)
         return EXECUTR_OK;
     entry->verified = 0;
-    int fd = open(
-        entry->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    int fd = open(entry->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0) {
         int number = errno;
         if (number == EMFILE || number == ENFILE || number == ENOMEM)

@@ -222,8 +222,7 @@ executr_status ex_client_check_id(const char *id, executr_error *err)
     return EXECUTR_OK;
 }
 
-executr_status executr_client_health(
-    executr_client *client, executr_error *err)
+executr_status executr_client_health(executr_client *client, executr_error *err)
 {
     ex_call call;
     int32_t status = 0;

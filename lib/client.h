@@ -65,11 +65,11 @@ executr_status ex_answer_json(
     executr_error *err) EXECUTR_CHECKED;
 /* The one job, or the array of them, that an answer holds. */
 executr_status ex_answer_job(
-    const ex_http_response *response, executr_jobs **out, executr_error *err)
-    EXECUTR_CHECKED;
+    const ex_http_response *response, executr_jobs **out,
+    executr_error *err) EXECUTR_CHECKED;
 executr_status ex_answer_jobs(
-    const ex_http_response *response, executr_jobs **out, executr_error *err)
-    EXECUTR_CHECKED;
+    const ex_http_response *response, executr_jobs **out,
+    executr_error *err) EXECUTR_CHECKED;
 /* What an HTTP status alone says, as from a proxy in front of the server. */
 executr_status ex_answer_http(int32_t http);
 /* The code for a word of the API; `fallback` for an unknown one or NULL. */
@@ -91,8 +91,8 @@ executr_status ex_call_goodbye(
 
 /* What came back, by the same rules as the public functions. */
 executr_status ex_answer_claim(
-    const ex_http_response *response, executr_jobs **out, executr_error *err)
-    EXECUTR_CHECKED;
+    const ex_http_response *response, executr_jobs **out,
+    executr_error *err) EXECUTR_CHECKED;
 executr_status ex_answer_report(
     const ex_http_response *response, size_t count, executr_status *results,
     executr_error *err) EXECUTR_CHECKED;

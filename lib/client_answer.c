@@ -213,14 +213,12 @@ executr_status ex_answer_report(
         st = ex_answer_json(response, EX_JSON_OBJECT, &json, err);
     if (!st)
         st = ex_as_protocol(
-            ex_json_read_container(
-                json, "results", EX_JSON_ARRAY, &array, err),
+            ex_json_read_container(json, "results", EX_JSON_ARRAY, &array, err),
             err);
     if (!st && ex_json_count(array) != count)
         st = ex_fail(
-            err, EXECUTR_E_PROTOCOL,
-            "the server answered %zu of %zu reports", ex_json_count(array),
-            count);
+            err, EXECUTR_E_PROTOCOL, "the server answered %zu of %zu reports",
+            ex_json_count(array), count);
     for (size_t i = 0; !st && i < count; i++)
         st = read_result(ex_json_at(array, i), &results[i], err);
     ex_json_free(json);

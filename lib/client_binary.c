@@ -82,8 +82,8 @@ static int32_t read_file(void *ctx, void *data, size_t size, size_t *length)
         got = read(t->fd, data, size);
     } while (got < 0 && errno == EINTR);
     if (got < 0) {
-        t->failed = ex_fail_errno(
-            &t->failure, errno, "cannot read the file to upload");
+        t->failed =
+            ex_fail_errno(&t->failure, errno, "cannot read the file to upload");
         return -1;
     }
     *length = (size_t)got;
@@ -220,8 +220,7 @@ executr_status executr_hash_url(
     if (!st) {
         ex_sha256_end(t.hash, out);
         if (!out[0])
-            st = ex_fail(
-                err, EXECUTR_E_INTERNAL, "libcrypto failed to hash");
+            st = ex_fail(err, EXECUTR_E_INTERNAL, "libcrypto failed to hash");
     }
     ex_sha256_free(t.hash);
     return st;

@@ -194,8 +194,7 @@ executr_status executr_client_cancel_matching(
         st = ex_answer_json(&response, EX_JSON_OBJECT, &json, err);
     if (!st)
         st = ex_as_protocol(
-            ex_json_read_i64(
-                json, "cancelled", 0, INT64_MAX, cancelled, err),
+            ex_json_read_i64(json, "cancelled", 0, INT64_MAX, cancelled, err),
             err);
     ex_json_free(json);
     ex_http_response_clear(&response);
@@ -215,6 +214,7 @@ static executr_status check_output(
     return ex_client_check_id(job_id, err);
 }
 
+/* NOLINTNEXTLINE(readability-function-size): frozen in the ABI */
 executr_status executr_client_output(
     executr_client *client, const char *job_id, int32_t stream, int64_t offset,
     int32_t follow, executr_write write, void *ctx, executr_error *err)

@@ -146,8 +146,8 @@ static executr_status read_fates(
 
     executr_status st = ex_answer_json(response, EX_JSON_OBJECT, &json, err);
     if (!st)
-        st = ex_json_read_container(
-            json, "results", EX_JSON_ARRAY, &array, err);
+        st =
+            ex_json_read_container(json, "results", EX_JSON_ARRAY, &array, err);
     /* 400 without results is a refusal of the call as a whole. */
     if (!st && !array)
         st = ex_answer_status(response, err);

@@ -118,9 +118,9 @@ static executr_status start(
         goto done;
     CURLMcode code = curl_multi_add_handle(http->multi, transfer->easy);
     if (code) {
-        st = ex_fail(
-            err, EXECUTR_E_INTERNAL, "cannot start a request: %s",
-            curl_multi_strerror(code));
+        st = EXECUTR_E_INTERNAL;
+        ex_fail(
+            err, st, "cannot start a request: %s", curl_multi_strerror(code));
         goto done;
     }
     transfer->id = ++http->last_id;
@@ -231,8 +231,8 @@ static executr_status act(
         bits |= CURL_CSELECT_OUT;
     if (event->events & (EPOLLERR | EPOLLHUP))
         bits |= CURL_CSELECT_ERR;
-    CURLMcode code = curl_multi_socket_action(
-        http->multi, event->data.fd, bits, &running);
+    CURLMcode code =
+        curl_multi_socket_action(http->multi, event->data.fd, bits, &running);
     if (code)
         return ex_fail(
             err, EXECUTR_E_INTERNAL, "libcurl: %s", curl_multi_strerror(code));
@@ -247,8 +247,8 @@ static executr_status act_on_time(ex_http *http, executr_error *err)
     if (!http->curl_at_us || ex_monotonic_us() < http->curl_at_us)
         return EXECUTR_OK;
     http->curl_at_us = 0;
-    CURLMcode code = curl_multi_socket_action(
-        http->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+    CURLMcode code =
+        curl_multi_socket_action(http->multi, CURL_SOCKET_TIMEOUT, 0, &running);
     if (code)
         return ex_fail(
             err, EXECUTR_E_INTERNAL, "libcurl: %s", curl_multi_strerror(code));
@@ -259,8 +259,9 @@ executr_status ex_http_step(
     ex_http *http, int64_t timeout_ms, executr_error *err)
 {
     struct epoll_event events[EVENTS];
-    int wait = timeout_ms < 0 ? -1 : timeout_ms > 60000 ? 60000
-                                                        : (int)timeout_ms;
+    int wait = timeout_ms < 0       ? -1
+               : timeout_ms > 60000 ? 60000
+                                    : (int)timeout_ms;
 
     int count = epoll_wait(http->epoll_fd, events, EVENTS, wait);
     if (count < 0 && errno != EINTR)

@@ -13,34 +13,34 @@
 typedef struct ex_http ex_http; /* one thread at a time */
 
 typedef struct ex_http_request {
-    const char *method;        /* "GET", … */
+    const char *method; /* "GET", … */
     const char *url;
-    const char *token;         /* Authorization: Bearer …; or NULL */
+    const char *token;          /* Authorization: Bearer …; or NULL */
     const char *const *headers; /* "Name: value", NULL at the end; or NULL */
-    const void *body;          /* kept until the end by the caller; or NULL */
+    const void *body;           /* kept until the end by the caller; or NULL */
     size_t body_length;
-    executr_read read;         /* streamed body instead; or NULL */
+    executr_read read; /* streamed body instead; or NULL */
     void *read_ctx;
-    int64_t read_length;       /* its length, -1: chunked */
-    executr_write write;       /* streamed answer, only for status 2xx; or
+    int64_t read_length; /* its length, -1: chunked */
+    executr_write write; /* streamed answer, only for status 2xx; or
                                   NULL: it is kept in the response */
     void *write_ctx;
-    int64_t max_bytes;         /* of the answer; 0: 64 MiB */
-    int64_t timeout_ms;        /* of the whole; 0: none */
-    int64_t stall_ms;          /* slower than 100 bytes/s so long; 0: none */
-    int64_t connect_ms;        /* 0: 10 s */
-    int32_t redirects;         /* 1: follow up to five; never with a token */
+    int64_t max_bytes;  /* of the answer; 0: 64 MiB */
+    int64_t timeout_ms; /* of the whole; 0: none */
+    int64_t stall_ms;   /* slower than 100 bytes/s so long; 0: none */
+    int64_t connect_ms; /* 0: 10 s */
+    int32_t redirects;  /* 1: follow up to five; never with a token */
     /* Told the length of a streamed answer (-1: unknown) before its first
      * byte, with write_ctx; anything but 0 stops the request. Or NULL. */
     int32_t (*length)(void *ctx, int64_t bytes);
 } ex_http_request;
 
 typedef struct ex_http_response {
-    int32_t status;            /* HTTP status; 0 if there was no answer */
-    ex_buf body;               /* of an error: its first 64 KiB */
-    ex_buf link;               /* the Link header, for paging */
-    int64_t retry_after_ms;    /* -1: none */
-    int64_t content_length;    /* -1: unknown */
+    int32_t status;         /* HTTP status; 0 if there was no answer */
+    ex_buf body;            /* of an error: its first 64 KiB */
+    ex_buf link;            /* the Link header, for paging */
+    int64_t retry_after_ms; /* -1: none */
+    int64_t content_length; /* -1: unknown */
 } ex_http_response;
 
 executr_status ex_http_open(ex_http **out, executr_error *err) EXECUTR_CHECKED;

@@ -133,8 +133,8 @@ static void read_answer(ex_transfer *transfer)
     curl_easy_getinfo(transfer->easy, CURLINFO_RETRY_AFTER, &retry_after);
     if (retry_after > 0 && retry_after < INT64_MAX / 1000)
         response->retry_after_ms = retry_after * 1000;
-    CURLHcode found = curl_easy_header(
-        transfer->easy, "Link", 0, CURLH_HEADER, -1, &link);
+    CURLHcode found =
+        curl_easy_header(transfer->easy, "Link", 0, CURLH_HEADER, -1, &link);
     if (found == CURLHE_OK)
         ex_buf_puts(&response->link, link->value);
 }

@@ -84,8 +84,7 @@ static executr_status open_descriptors(ex_http *http, executr_error *err)
         timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     if (http->timer_fd < 0)
         return ex_fail_errno(err, errno, "timerfd_create");
-    struct epoll_event event = {
-        .events = EPOLLIN, .data.fd = http->timer_fd};
+    struct epoll_event event = {.events = EPOLLIN, .data.fd = http->timer_fd};
     if (epoll_ctl(http->epoll_fd, EPOLL_CTL_ADD, http->timer_fd, &event) != 0)
         return ex_fail_errno(err, errno, "epoll_ctl");
     return EXECUTR_OK;

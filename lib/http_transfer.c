@@ -50,9 +50,8 @@ static size_t on_header(char *data, size_t size, size_t count, void *ctx)
 static size_t keep_error(ex_transfer *transfer, const char *data, size_t length)
 {
     ex_buf *body = &transfer->response->body;
-    size_t room = body->length < ERROR_BODY_BYTES
-                      ? ERROR_BODY_BYTES - body->length
-                      : 0;
+    size_t room =
+        body->length < ERROR_BODY_BYTES ? ERROR_BODY_BYTES - body->length : 0;
 
     ex_buf_add(body, data, length < room ? length : room);
     transfer->cut = length > room;
@@ -81,8 +80,8 @@ static size_t on_data(char *data, size_t size, size_t count, void *ctx)
 
     if (status < 200 || status > 299)
         return keep_error(transfer, data, length);
-    int64_t max = request->max_bytes > 0 ? request->max_bytes
-                                         : DEFAULT_MAX_BYTES;
+    int64_t max =
+        request->max_bytes > 0 ? request->max_bytes : DEFAULT_MAX_BYTES;
     if ((int64_t)length > max - transfer->received) {
         transfer->failed = ex_fail(
             &transfer->failure, EXECUTR_E_TOO_LARGE,
@@ -180,19 +179,18 @@ static executr_status set_headers(ex_transfer *transfer, executr_error *err)
         const char *line = request->headers[i];
         has_type |= strncasecmp(line, "Content-Type:", 13) == 0;
         if (strpbrk(line, "\r\n"))
-            st = ex_fail(
-                err, EXECUTR_E_ARGUMENT, "a header holds a line break");
+            st =
+                ex_fail(err, EXECUTR_E_ARGUMENT, "a header holds a line break");
         else
             st = add_header(transfer, line, NULL, err);
     }
     if (!st && !has_type)
         st = add_header(transfer, "Content-Type:", NULL, err);
     if (!st && request->token)
-        st = add_header(
-            transfer, "Authorization: Bearer ", request->token, err);
+        st =
+            add_header(transfer, "Authorization: Bearer ", request->token, err);
     if (!st)
-        curl_easy_setopt(
-            transfer->easy, CURLOPT_HTTPHEADER, transfer->headers);
+        curl_easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, transfer->headers);
     return st;
 }
 
@@ -231,8 +229,8 @@ static void set_limits(ex_transfer *transfer)
 {
     const ex_http_request *request = &transfer->request;
     CURL *easy = transfer->easy;
-    int64_t connect_ms = request->connect_ms > 0 ? request->connect_ms
-                                                 : CONNECT_MS;
+    int64_t connect_ms =
+        request->connect_ms > 0 ? request->connect_ms : CONNECT_MS;
 
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)connect_ms);
     if (request->timeout_ms > 0)
@@ -303,7 +301,7 @@ executr_status ex_transfer_prepare(
     set_constants(transfer);
     set_body(transfer);
     set_limits(transfer);
-    snprintf(agent, sizeof agent, "executr/%s", executr_version());
+    (void)snprintf(agent, sizeof agent, "executr/%s", executr_version());
     if (curl_easy_setopt(easy, CURLOPT_USERAGENT, agent) ||
         curl_easy_setopt(easy, CURLOPT_URL, request->url))
         return ex_fail_nomem(err);

@@ -25,14 +25,14 @@ typedef struct ex_transfer {
     executr_status failed;      /* what our own callbacks found wrong */
     executr_error failure;
     int32_t told_length;
-    int32_t cut;                /* enough of an error's body was kept */
-    int64_t received;           /* bytes of the answer */
-    int64_t sent;               /* bytes of a streamed body */
+    int32_t cut;      /* enough of an error's body was kept */
+    int64_t received; /* bytes of the answer */
+    int64_t sent;     /* bytes of a streamed body */
     int64_t header_bytes;
-    int64_t check_at_us;        /* next look at the speed; 0: none */
-    int64_t checked_bytes;      /* moved until the last look */
-    int32_t slow;               /* looks in a row that found it too slow */
-    char words[256]; /* CURL_ERROR_SIZE */
+    int64_t check_at_us;   /* next look at the speed; 0: none */
+    int64_t checked_bytes; /* moved until the last look */
+    int32_t slow;          /* looks in a row that found it too slow */
+    char words[256];       /* CURL_ERROR_SIZE */
 } ex_transfer;
 
 struct ex_http {
@@ -49,8 +49,8 @@ struct ex_http {
 
 /* Make the easy handle do `request`. */
 executr_status ex_transfer_prepare(
-    ex_transfer *transfer, const ex_http_request *request, executr_error *err)
-    EXECUTR_CHECKED;
+    ex_transfer *transfer, const ex_http_request *request,
+    executr_error *err) EXECUTR_CHECKED;
 
 /* The HTTP status so far; 0 before there is one. */
 int32_t ex_transfer_status(ex_transfer *transfer);

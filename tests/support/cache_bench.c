@@ -65,8 +65,7 @@ binary serve(char fill, size_t size, http_script script)
     cr_assert_lt(served_count, 64);
     served[served_count++] = b.bytes;
     memset(b.bytes, fill, size);
-    cr_assert_eq(
-        ex_sha256_bytes(b.bytes, size, b.sha256, &err), EXECUTR_OK);
+    cr_assert_eq(ex_sha256_bytes(b.bytes, size, b.sha256, &err), EXECUTR_OK);
     path[0] = '/';
     path[1] = fill;
     script.path = path;
@@ -142,7 +141,7 @@ pid_t get_in_process(const binary *b)
         return pid;
     if (executr_cache_open(&options, &own, &err))
         _exit(10);
-    executr_status st = executr_cache_get(
-        own, b->sha256, b->url, NULL, NULL, &pin, &err);
+    executr_status st =
+        executr_cache_get(own, b->sha256, b->url, NULL, NULL, &pin, &err);
     _exit(st ? 20 - st : access(executr_pin_path(pin), X_OK) ? 11 : 12);
 }

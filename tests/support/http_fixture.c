@@ -179,8 +179,8 @@ static int send_head(connection *c, const http_script *s)
     else if (!s->unsized && !s->endless && s->status != 204)
         snprintf(sizes, sizeof sizes, "Content-Length: %zu\r\n", s->length);
     int length = snprintf(
-        head, sizeof head, "HTTP/1.1 %d Scripted\r\n%s%s\r\n", s->status,
-        sizes, s->headers ? s->headers : "");
+        head, sizeof head, "HTTP/1.1 %d Scripted\r\n%s%s\r\n", s->status, sizes,
+        s->headers ? s->headers : "");
     return send_all(c->fd, head, (size_t)length);
 }
 

@@ -18,18 +18,18 @@ typedef struct http_script {
     int status;          /* 200 */
     const char *headers; /* more of them, each with \r\n at its end */
     const void *body;
-    size_t length;       /* 0: strlen of the body */
-    int chunked;         /* by Transfer-Encoding, without a length */
-    int unsized;         /* without a length, the end closes */
-    size_t cut;          /* close when so many bytes of the body were sent */
-    size_t drip;         /* send so many bytes at a time */
-    int drip_ms;         /* and wait so long after each */
-    int endless;         /* send the body again and again; unsized */
-    int delay_ms;        /* before the answer */
-    int hang;            /* never answer */
-    int close;           /* close after the answer, without saying so */
-    int drop;            /* close before any answer */
-    const char *raw;     /* send just this instead, then close */
+    size_t length;   /* 0: strlen of the body */
+    int chunked;     /* by Transfer-Encoding, without a length */
+    int unsized;     /* without a length, the end closes */
+    size_t cut;      /* close when so many bytes of the body were sent */
+    size_t drip;     /* send so many bytes at a time */
+    int drip_ms;     /* and wait so long after each */
+    int endless;     /* send the body again and again; unsized */
+    int delay_ms;    /* before the answer */
+    int hang;        /* never answer */
+    int close;       /* close after the answer, without saying so */
+    int drop;        /* close before any answer */
+    const char *raw; /* send just this instead, then close */
 } http_script;
 
 http_fixture *http_fixture_start(void);

@@ -79,8 +79,7 @@ static void *use_cache(void *memory)
         const char *hash = hashes[(number + i * i) % BINARIES];
         executr_status st = executr_cache_peek(cache, hash, &pin, &err);
         if (!st && !pin)
-            st = executr_cache_get(
-                cache, hash, NULL, give, NULL, &pin, &err);
+            st = executr_cache_get(cache, hash, NULL, give, NULL, &pin, &err);
         if (st) {
             fail(hash, err.message);
             continue;

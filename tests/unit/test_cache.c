@@ -319,8 +319,7 @@ Test(cache_peek, never_asks_the_network)
     cr_assert(is_cached(&b));
     cr_assert_eq(http_fixture_requests(server), 1);
     cr_assert_eq(
-        executr_cache_peek(cache, "nonsense", &pin, &err),
-        EXECUTR_E_ARGUMENT);
+        executr_cache_peek(cache, "nonsense", &pin, &err), EXECUTR_E_ARGUMENT);
 }
 
 Test(cache_peek, verifies_what_another_process_left)

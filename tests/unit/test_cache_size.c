@@ -58,8 +58,7 @@ static void evict_beside(executr_cache *holder)
     executr_pin *pin;
 
     use(&a);
-    cr_assert_eq(
-        executr_cache_peek(holder, a.sha256, &pin, &err), EXECUTR_OK);
+    cr_assert_eq(executr_cache_peek(holder, a.sha256, &pin, &err), EXECUTR_OK);
     cr_assert_not_null(pin);
     let_time_pass();
     use(&b);
@@ -156,8 +155,8 @@ Test(cache_crash, old_downloads_go_and_strange_files_stay)
 Test(cache_crash, a_download_of_another_process_is_left_alone)
 {
     int status;
-    binary b = serve(
-        'a', 64 * KIB, (http_script){.drip = 8 * KIB, .drip_ms = 100});
+    binary b =
+        serve('a', 64 * KIB, (http_script){.drip = 8 * KIB, .drip_ms = 100});
 
     pid_t child = get_in_process(&b);
     while (count_files("tmp") == 0)
@@ -171,8 +170,8 @@ Test(cache_crash, a_download_of_another_process_is_left_alone)
 /* What is there after a kill is whole or gone, and nobody waits for ever. */
 Test(cache_crash, kill_in_the_middle_leaves_a_valid_cache, .timeout = 60)
 {
-    binary b = serve(
-        'a', 256 * KIB, (http_script){.drip = 16 * KIB, .drip_ms = 2});
+    binary b =
+        serve('a', 256 * KIB, (http_script){.drip = 16 * KIB, .drip_ms = 2});
 
     for (int i = 0; i < 25; i++) {
         pid_t child = get_in_process(&b);

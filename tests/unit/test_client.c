@@ -41,8 +41,7 @@ Test(client_open, refuses_urls_that_are_none)
 
 Test(client_open, sends_its_token)
 {
-    executr_client *other =
-        open_client(http_fixture_url(server, ""), "s3cret");
+    executr_client *other = open_client(http_fixture_url(server, ""), "s3cret");
 
     answer(200, "{\"status\":\"healthy\"}");
     cr_assert_eq(executr_client_health(other, &err), EXECUTR_OK);
@@ -105,8 +104,14 @@ Test(client_error, an_unhealthy_server_is_unavailable)
 Test(client_error, answers_that_are_not_executrs_are_protocol_errors)
 {
     static const char *const bad[] = {
-        "", "<html>", "[]", "{}", "null", "{\"id\":\"../x\"}",
-        "{\"id\":\"" ID1 "\",\"status\":17}", "{\"id\":\"" ID1 "\"} {}"};
+        "",
+        "<html>",
+        "[]",
+        "{}",
+        "null",
+        "{\"id\":\"../x\"}",
+        "{\"id\":\"" ID1 "\",\"status\":17}",
+        "{\"id\":\"" ID1 "\"} {}"};
 
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         answer(200, bad[i]);
@@ -146,8 +151,8 @@ Test(client_submit, one_spec_gives_the_whole_record)
         EXECUTR_OK, "%s", err.message);
     cr_assert_eq(result, EXECUTR_OK);
     cr_assert(sent_to("POST /api/v1/jobs HTTP/1.1\r\n"));
-    cr_assert(strstr(
-        http_fixture_head(server), "\r\nIdempotency-Key: key 1\r\n"));
+    cr_assert(
+        strstr(http_fixture_head(server), "\r\nIdempotency-Key: key 1\r\n"));
     cr_assert(sent("\"arguments\":[\"-v\",\"\\\"quoted\\\"\"]"));
     cr_assert(sent("\"env_variables\":{\"K\":\"v=w\"}"));
     const executr_job *job = executr_jobs_at(jobs, 0);
@@ -343,11 +348,9 @@ Test(client_jobs, output_streams_raw_bytes)
     ex_buf_init(&got, 100);
     http_fixture_add(server, &script);
     cr_assert_eq(
-        executr_client_output(
-            client, ID1, 2, 10, 1, add_text, &got, &err),
+        executr_client_output(client, ID1, 2, 10, 1, add_text, &got, &err),
         EXECUTR_OK, "%s", err.message);
-    cr_assert(
-        sent_to("GET /api/v1/jobs/" ID1 "/stderr?offset=10&follow=1 "));
+    cr_assert(sent_to("GET /api/v1/jobs/" ID1 "/stderr?offset=10&follow=1 "));
     cr_assert_eq(got.length, 5);
     cr_assert_eq(memcmp(got.data, "a\0\xff z", 5), 0);
     ex_buf_clear(&got);
@@ -400,7 +403,6 @@ Test(client_jobs, executors_are_read)
     executr_executors_free(executors);
     answer(200, "[17]");
     cr_assert_eq(
-        executr_client_executors(client, &executors, &err),
-        EXECUTR_E_PROTOCOL);
+        executr_client_executors(client, &executors, &err), EXECUTR_E_PROTOCOL);
     cr_assert_null(executors);
 }

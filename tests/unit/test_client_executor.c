@@ -40,8 +40,8 @@ Test(client_executor, claim_takes_arrays_single_jobs_and_nothing)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         answer(cases[i].status, cases[i].body);
         cr_assert_eq(
-            executr_client_claim(client, &claim, &jobs, &err), EXECUTR_OK,
-            "%s", err.message);
+            executr_client_claim(client, &claim, &jobs, &err), EXECUTR_OK, "%s",
+            err.message);
         cr_assert_eq(executr_jobs_count(jobs), cases[i].count);
         executr_jobs_free(jobs);
         jobs = NULL;
@@ -59,9 +59,10 @@ Test(client_executor, report_gives_the_fate_of_each)
     report.status = EXECUTR_ATTEMPT_COMPLETED;
     report.has_exit_code = 1;
     answer(
-        200, "{\"results\":[{\"id\":\"" ID1 "\",\"accepted\":true},"
-             "{\"id\":\"" ID1 "\",\"accepted\":false,\"code\":\"lost_attempt\"},"
-             "{\"id\":\"" ID1 "\",\"accepted\":false,\"code\":\"not_found\"}]}");
+        200,
+        "{\"results\":[{\"id\":\"" ID1 "\",\"accepted\":true},"
+        "{\"id\":\"" ID1 "\",\"accepted\":false,\"code\":\"lost_attempt\"},"
+        "{\"id\":\"" ID1 "\",\"accepted\":false,\"code\":\"not_found\"}]}");
     cr_assert_eq(
         executr_client_report(client, "e-1", reports, 3, results, &err),
         EXECUTR_OK, "%s", err.message);
@@ -219,16 +220,14 @@ Test(client_binary, hashes_urls_and_files)
 
     answer(200, "abc");
     cr_assert_eq(
-        executr_hash_url(url, 0, note_progress, noted, hash, &err),
-        EXECUTR_OK);
+        executr_hash_url(url, 0, note_progress, noted, hash, &err), EXECUTR_OK);
     cr_assert_str_eq(hash, ABC);
     cr_assert_eq(noted[1], 3);
     cr_assert_eq(executr_hash_file(path, hash, &err), EXECUTR_OK);
     cr_assert_str_eq(hash, ABC);
     answer(404, "abc");
     cr_assert_eq(
-        executr_hash_url(url, 0, NULL, NULL, hash, &err),
-        EXECUTR_E_NOT_FOUND);
+        executr_hash_url(url, 0, NULL, NULL, hash, &err), EXECUTR_E_NOT_FOUND);
     cr_assert_str_eq(hash, "");
     unlink(path);
 }

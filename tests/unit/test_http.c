@@ -135,8 +135,7 @@ Test(http_call, a_body_cut_short_is_unavailable)
 
 Test(http_call, a_dropped_connection_is_unavailable)
 {
-    cr_assert_eq(
-        get_script((http_script){.drop = 1}), EXECUTR_E_UNAVAILABLE);
+    cr_assert_eq(get_script((http_script){.drop = 1}), EXECUTR_E_UNAVAILABLE);
     cr_assert_neq(err.native, 0);
 }
 
@@ -190,8 +189,7 @@ Test(http_call, never_decodes_a_content_encoding)
 
     cr_assert_eq(get_script(script), EXECUTR_OK, "%s", err.message);
     cr_assert_str_eq(ex_buf_text(&response.body), "not gzip at all");
-    cr_assert_null(
-        strcasestr(http_fixture_head(server), "\nAccept-Encoding:"));
+    cr_assert_null(strcasestr(http_fixture_head(server), "\nAccept-Encoding:"));
 }
 
 Test(http_call, a_stopping_reader_stops_the_answer)
@@ -233,8 +231,7 @@ Test(http_call, silence_ends_in_a_timeout)
 Test(http_call, an_endless_drip_is_a_stall)
 {
     ex_http_request request = {.stall_ms = 400};
-    http_script script = {
-        .body = "z", .drip = 1, .drip_ms = 60, .endless = 1};
+    http_script script = {.body = "z", .drip = 1, .drip_ms = 60, .endless = 1};
 
     cr_assert_eq(call_script(script, request), EXECUTR_E_TIMEOUT);
 }
@@ -296,8 +293,8 @@ Test(http_call, refuses_urls_and_tokens_that_are_none)
     for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
         request.url = urls[i];
         cr_expect_eq(
-            ex_http_call(http, &request, &response, &err),
-            EXECUTR_E_ARGUMENT, "%s", urls[i]);
+            ex_http_call(http, &request, &response, &err), EXECUTR_E_ARGUMENT,
+            "%s", urls[i]);
     }
     request.token = "a\r\nX-Evil: 1";
     cr_assert_eq(
