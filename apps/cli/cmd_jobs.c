@@ -22,26 +22,44 @@ static int read_ids(
     return APP_GO_ON;
 }
 
-int cmd_status(int argc, char **argv)
+/* Ask the server for something about one job and print the record it gives. */
+static int show(
+    const app_command *command, int argc, char **argv,
+    executr_status (*ask)(
+        executr_client *, const char *, executr_jobs **, executr_error *),
+    int32_t parts)
 {
-    static const app_command command = {
-        "executr status", "ID", "show a job", NULL, tables};
     app_rest rest;
     executr_error err;
     executr_jobs *jobs = NULL;
-    int code = read_ids(&command, argc, argv, 1, &rest);
+    int code = read_ids(command, argc, argv, 1, &rest);
     if (code != APP_GO_ON)
         return code;
     executr_client *client = cli_open(&code);
     if (!client)
         return code;
-    if (executr_client_get(client, rest.words[0], &jobs, &err))
+    if (ask(client, rest.words[0], &jobs, &err))
         code = app_fail(&err);
     else
-        code = cli_print_job(executr_jobs_at(jobs, 0), EXECUTR_PART_ALL);
+        code = cli_print_job(executr_jobs_at(jobs, 0), parts);
     executr_jobs_free(jobs);
     executr_client_free(client);
     return code;
+}
+
+int cmd_status(int argc, char **argv)
+{
+    static const app_command command = {
+        "executr status", "ID", "show a job", NULL, tables};
+    return show(&command, argc, argv, executr_client_get, EXECUTR_PART_ALL);
+}
+
+int cmd_retry(int argc, char **argv)
+{
+    static const app_command command = {
+        "executr retry", "ID", "run a failed or cancelled job again", NULL,
+        tables};
+    return show(&command, argc, argv, executr_client_retry, 0);
 }
 
 int cmd_cancel(int argc, char **argv)
@@ -72,29 +90,6 @@ int cmd_cancel(int argc, char **argv)
                 "%s %s\n", rest.words[i],
                 running ? "was told to stop" : "is cancelled");
     }
-    executr_client_free(client);
-    return code;
-}
-
-int cmd_retry(int argc, char **argv)
-{
-    static const app_command command = {
-        "executr retry", "ID", "run a failed or cancelled job again", NULL,
-        tables};
-    app_rest rest;
-    executr_error err;
-    executr_jobs *jobs = NULL;
-    int code = read_ids(&command, argc, argv, 1, &rest);
-    if (code != APP_GO_ON)
-        return code;
-    executr_client *client = cli_open(&code);
-    if (!client)
-        return code;
-    if (executr_client_retry(client, rest.words[0], &jobs, &err))
-        code = app_fail(&err);
-    else
-        code = cli_print_job(executr_jobs_at(jobs, 0), 0);
-    executr_jobs_free(jobs);
     executr_client_free(client);
     return code;
 }
