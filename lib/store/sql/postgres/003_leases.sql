@@ -152,7 +152,7 @@ BEGIN
         SELECT j.id FROM unnest(p_ids, p_attempts) AS u (id, attempt)
         JOIN jobs j ON j.id = u.id
         WHERE j.status = 'running' AND j.attempt = u.attempt
-            AND (p_max_lost IS NULL OR j.last_heartbeat < p_before)
+            AND (p_max_lost IS NULL OR j.last_heartbeat <= p_before)
         ORDER BY j.id FOR UPDATE OF j SKIP LOCKED);
     o_taken := cardinality(ids);
     o_failed := 0;
@@ -234,30 +234,40 @@ BEGIN
 END
 $$;
 
--- Drop what is over from the claims of these executors: whole rows, and from
--- rows that are mostly over.
-CREATE FUNCTION executr_prune_claims(p_executors text[]) RETURNS void
+-- The same for claims before p_before, dropping on the way what is over: whole
+-- rows of claims, and from rows that are mostly over.
+CREATE FUNCTION executr_prune_claims(
+    p_executors text[], p_before timestamptz)
+RETURNS TABLE (o_executor_id text, o_id uuid, o_attempt integer,
+    o_started_at timestamptz)
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off
 SET plan_cache_mode = force_generic_plan SET jit = off
 AS $$
 BEGIN
-    WITH held AS MATERIALIZED (
-        SELECT c.ctid AS place, cardinality(c.job_ids) AS named,
-            array_agg(j.id) FILTER (WHERE j.id IS NOT NULL) AS ids
+    RETURN QUERY
+    WITH named AS MATERIALIZED (
+        SELECT c.ctid AS place, u.id AS named, j.executor_id, j.id, j.attempt,
+            j.started_at
         FROM claims c CROSS JOIN unnest(c.job_ids) AS u (id)
         LEFT JOIN jobs j ON j.id = u.id AND j.status = 'running'
             AND j.executor_id = c.executor_id
-        WHERE c.executor_id = ANY (p_executors)
-        GROUP BY c.ctid, c.job_ids
+        WHERE c.executor_id = ANY (p_executors) AND c.claimed_at <= p_before
+    ), held AS MATERIALIZED (
+        SELECT n.place, count(*) AS named, count(n.id) AS running,
+            array_agg(n.id) FILTER (WHERE n.id IS NOT NULL) AS ids
+        FROM named n GROUP BY n.place
     ), pruned AS (
         DELETE FROM claims WHERE ctid = ANY (ARRAY(
-            SELECT place FROM held WHERE ids IS NULL))
+            SELECT place FROM held WHERE running = 0))
+    ), shrunk AS (
+        UPDATE claims c SET job_ids = h.ids
+        FROM held h
+        WHERE c.ctid = h.place AND h.running * 2 <= h.named AND h.running > 0
     )
-    UPDATE claims c SET job_ids = h.ids
-    FROM held h
-    WHERE c.ctid = h.place AND cardinality(h.ids) * 2 <= h.named;
+    SELECT DISTINCT n.executor_id, n.id, n.attempt, n.started_at
+    FROM named n WHERE n.id IS NOT NULL;
 END
 $$;
 
@@ -278,6 +288,7 @@ SET plan_cache_mode = force_generic_plan SET jit = off
 AS $$
 DECLARE
     whole text[];
+    oldest timestamptz; -- claims since then are left alone
     lost uuid[];
     attempts integer[];
 BEGIN
@@ -330,13 +341,15 @@ BEGIN
     IF cardinality(whole) = 0 THEN
         RETURN;
     END IF;
+    oldest := now() - interval '1 millisecond' * (
+        SELECT min(r) FROM unnest(p_release) AS r WHERE r >= 0);
     -- A set difference, because it is done by hashing; joins here are not.
     SELECT array_agg(x.id), array_agg(x.attempt) INTO lost, attempts
     FROM (SELECT h.o_executor_id, h.o_id, h.o_attempt
-        FROM executr_held(whole) h
+        FROM executr_prune_claims(whole, oldest) h
         JOIN unnest(p_executors, p_release) AS e (id, release)
             ON e.id = h.o_executor_id
-        WHERE h.o_started_at < now() - interval '1 millisecond' * e.release
+        WHERE h.o_started_at <= now() - interval '1 millisecond' * e.release
         EXCEPT
         SELECT p_executors[u.owner], u.id,
             CASE WHEN u.attempt = 0 THEN j.attempt ELSE u.attempt END
@@ -347,7 +360,6 @@ BEGIN
         RETURN QUERY SELECT 0, t.o_taken
         FROM executr_take_back(lost, attempts, now(), NULL) t;
     END IF;
-    PERFORM executr_prune_claims(whole);
 END
 $$;
 
@@ -370,7 +382,7 @@ BEGIN
         taken := (SELECT t.o_taken
             FROM executr_take_back(ids, attempts, now(), NULL) t);
     END IF;
-    PERFORM executr_prune_claims(ARRAY[p_executor]);
+    PERFORM executr_prune_claims(ARRAY[p_executor], now());
     DELETE FROM executors WHERE executor_id = p_executor;
     RETURN taken;
 END
@@ -390,10 +402,6 @@ DECLARE
     round_limit CONSTANT integer := 1000;
     silent_since timestamptz := now() - interval '1 millisecond' * p_timeout_ms;
     due uuid[];
-    ids uuid[];
-    attempts integer[];
-    holders text[];
-    silent text[];
 BEGIN
     o_recovered := 0;
     o_failed := 0;
@@ -408,47 +416,66 @@ BEGIN
             o_more := cardinality(due) = round_limit;
         END IF;
         IF p_reap THEN
-            -- Whose executor is silent, and who was not heard of alone.
-            SELECT array_agg(x.id), array_agg(x.attempt),
-                array_agg(DISTINCT x.executor_id)
-            INTO ids, attempts, holders
-            FROM (SELECT DISTINCT j.id, j.attempt, j.executor_id
-                FROM claims c
-                LEFT JOIN executors e ON e.executor_id = c.executor_id
-                CROSS JOIN unnest(c.job_ids) AS u (id)
-                JOIN jobs j ON j.id = u.id
-                WHERE (e.leases_at IS NULL OR e.leases_at < silent_since)
-                    AND j.status = 'running'
-                    AND j.executor_id = c.executor_id
-                    AND j.last_heartbeat < silent_since
-                LIMIT round_limit) x;
-            IF ids IS NOT NULL THEN
-                -- See executr_heartbeat about this lock.
-                silent := ARRAY(
-                    SELECT executor_id FROM executors
-                    WHERE executor_id = ANY (holders)
-                        AND (leases_at IS NULL OR leases_at < silent_since)
-                    ORDER BY executor_id FOR UPDATE SKIP LOCKED)
-                    || ARRAY(SELECT h.id FROM unnest(holders) AS h (id)
-                    LEFT JOIN executors e ON e.executor_id = h.id
-                    WHERE e.executor_id IS NULL);
-                SELECT coalesce(array_agg(u.id), '{}'),
-                    coalesce(array_agg(u.attempt), '{}')
-                INTO ids, attempts
-                FROM unnest(ids, attempts) AS u (id, attempt)
-                JOIN jobs j ON j.id = u.id AND j.executor_id = ANY (silent);
-                SELECT t.o_taken, t.o_failed INTO o_recovered, o_failed
-                FROM executr_take_back(ids, attempts, silent_since,
-                    p_max_lost) t;
-                o_more := o_more OR o_recovered = round_limit;
-            END IF;
-            PERFORM executr_prune_claims(ARRAY(
-                SELECT DISTINCT c.executor_id FROM claims c
-                LEFT JOIN executors e ON e.executor_id = c.executor_id
-                WHERE e.leases_at IS NULL OR e.leases_at < silent_since));
+            SELECT r.o_recovered, r.o_failed INTO o_recovered, o_failed
+            FROM executr_reap(silent_since, p_max_lost, round_limit) r;
+            o_more := o_more OR o_recovered = round_limit;
         END IF;
     END IF;
     o_claimable := EXISTS (SELECT FROM queue);
+END
+$$;
+
+-- Take jobs back from executors which are silent since p_since.
+CREATE FUNCTION executr_reap(
+    p_since timestamptz, p_max_lost integer, p_limit integer,
+    OUT o_recovered integer, OUT o_failed integer)
+LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off
+SET plan_cache_mode = force_generic_plan SET jit = off
+AS $$
+DECLARE
+    holders text[]; -- may have jobs that nobody keeps alive
+    ids uuid[];
+    attempts integer[];
+BEGIN
+    o_recovered := 0;
+    o_failed := 0;
+    holders := ARRAY(
+        SELECT h.executor_id
+        FROM (SELECT DISTINCT executor_id FROM claims OFFSET 0) h
+        LEFT JOIN executors e ON e.executor_id = h.executor_id
+        WHERE e.leases_at IS NULL OR e.leases_at <= p_since);
+    IF cardinality(holders) = 0 THEN
+        RETURN;
+    END IF;
+    -- Those not heard of alone either.
+    SELECT array_agg(h.o_id), array_agg(h.o_attempt),
+        array_agg(DISTINCT h.o_executor_id)
+    INTO ids, attempts, holders
+    FROM (SELECT p.o_id, p.o_attempt, p.o_executor_id
+        FROM executr_prune_claims(holders, now()) p
+        JOIN jobs j ON j.id = p.o_id AND j.last_heartbeat <= p_since
+        LIMIT p_limit) h;
+    IF ids IS NULL THEN
+        RETURN;
+    END IF;
+    -- See executr_heartbeat about this lock. An executor of which nothing is
+    -- known has jobs that were started by hand.
+    holders := ARRAY(
+        SELECT executor_id FROM executors
+        WHERE executor_id = ANY (holders)
+            AND (leases_at IS NULL OR leases_at <= p_since)
+        ORDER BY executor_id FOR UPDATE SKIP LOCKED)
+        || ARRAY(SELECT h.id FROM unnest(holders) AS h (id)
+        LEFT JOIN executors e ON e.executor_id = h.id
+        WHERE e.executor_id IS NULL);
+    SELECT coalesce(array_agg(u.id), '{}'), coalesce(array_agg(u.attempt), '{}')
+    INTO ids, attempts
+    FROM unnest(ids, attempts) AS u (id, attempt)
+    JOIN jobs j ON j.id = u.id AND j.executor_id = ANY (holders);
+    SELECT t.o_taken, t.o_failed INTO o_recovered, o_failed
+    FROM executr_take_back(ids, attempts, p_since, p_max_lost) t;
 END
 $$;
 
