@@ -15,6 +15,9 @@
 #include "base/fail.h"
 #include "client.h"
 
+/* One that hangs must not cost the leases that the next one would keep. */
+#define HEARTBEAT_MS 5000
+
 enum { CLAIM, REPORT, HEARTBEAT, GOODBYE, KINDS };
 
 typedef struct client_source client_source;
@@ -165,6 +168,8 @@ static executr_status source_heartbeat(
     s->heartbeat = heartbeat;
     executr_status st =
         ex_call_heartbeat(s->client, heartbeat, &which->call, err);
+    if (which->call.request.timeout_ms > HEARTBEAT_MS)
+        which->call.request.timeout_ms = HEARTBEAT_MS;
     return start(s, which, st, err);
 }
 

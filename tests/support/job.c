@@ -203,9 +203,11 @@ static int do_polite(char **args)
     return 99;
 }
 
-/* wait FILE: until there is such a file */
+/* wait FILE [PIDFILE]: until there is such a file */
 static int do_wait(char **args)
 {
+    if (args[1])
+        write_pid(args[1]);
     while (access(args[0], F_OK) != 0)
         usleep(1000);
     return 0;

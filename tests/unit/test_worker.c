@@ -224,9 +224,12 @@ Test(worker, types_restrict_what_it_claims)
 
 Test(worker, first_stop_lets_jobs_finish_and_takes_no_more)
 {
+    char go[256];
+
+    snprintf(go, sizeof go, "%s", in_home("go"));
     start_worker();
-    const char *first = submit_job(ARGS("wait", in_home("go")));
-    wait_for_status(first, EXECUTR_JOB_RUNNING);
+    const char *first = submit_job(ARGS("wait", go, in_home("pid")));
+    wait_for_pid("pid");
     executr_worker_stop(worker);
     const char *second = submit_job(ARGS("exit", "0"));
     cr_expect_not(worker_returned());

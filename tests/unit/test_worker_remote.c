@@ -158,3 +158,20 @@ Test(worker_remote, report_is_told_until_it_is_taken)
         "\"accepted\":false,\"code\":\"lost_attempt\"}]}");
     join_worker();
 }
+
+Test(worker_remote, heartbeat_that_hangs_is_given_up_and_sent_again)
+{
+    fill_cache();
+    options.network_timeout_ms = 3600000;
+    add_job(1, 0, "pid");
+    http_fixture_add(server, &(http_script){.method = "PUT", .hang = 1});
+    strcat(jobs_json, "]");
+    answer("POST", "/api/v1/jobs/claim", 200, jobs_json);
+    start_worker();
+    int pid = wait_for_pid("pid");
+    answer("DELETE", NULL, 204, "");
+    answer(
+        "PUT", NULL, 200,
+        "{\"cancel\":[],\"lost\":[\"0192f0c1-7a7e-7cc3-98c4-dc0c0c073901\"]}");
+    wait_for_death(pid);
+}
