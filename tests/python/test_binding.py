@@ -344,11 +344,6 @@ def test_a_worker_starts_once(queue, tmp_path):
             worker.start()
 
 
-def test_workers_need_somewhere_to_get_jobs(tmp_path):
-    with pytest.raises(executr.ArgumentError):
-        executr.Worker(**places(tmp_path))
-
-
 def test_logs_go_to_a_logger(queue, script, tmp_path, caplog):
     caplog.set_level(logging.DEBUG, "jobs")
     with executr.Worker(
