@@ -22,6 +22,7 @@
 #define READ_PIECE 16384
 #define BODY_DEADLINE_US (INT64_C(60) * 1000000)
 #define BODY_SLOWEST (64 * 1024) /* bytes a second beyond the deadline */
+#define DRAIN_US (INT64_C(3) * 1000000)
 
 struct http_server {
     struct mg_context *context;
@@ -39,6 +40,7 @@ typedef struct exchange {
     int64_t deadline; /* monotonic µs */
     int32_t whole;    /* the body was read to its end */
     int32_t head;     /* HEAD: no body in the answer */
+    int32_t unclear;  /* where the body ends can't be told */
 } exchange;
 
 static size_t count_header(const struct mg_request_info *info, const char *name)
@@ -275,6 +277,7 @@ static void serve(api *a, exchange *x, ex_buf *body, api_response *response)
     x->head = strcmp(request.method, "HEAD") == 0;
     if (unclear) {
         x->whole = 0;
+        x->unclear = 1;
         api_errorf(response, 400, "bad_request", NULL, "%s", unclear);
         return;
     }
@@ -305,6 +308,20 @@ static void serve(api *a, exchange *x, ex_buf *body, api_response *response)
     api_answer(a, x->route, &request, response);
 }
 
+/* Take the rest of a body that was answered before its end: closing now would
+ * reset the connection, and the sender would never see the answer. A binary is
+ * taken whole, anything else up to the largest body, both if they come fast. */
+static void drain(exchange *x)
+{
+    char waste[READ_PIECE];
+    int64_t most = x->limit < 0 ? INT64_MAX : API_BULK_BODY;
+    x->deadline = ex_monotonic_us() + DRAIN_US;
+    while (!x->whole && !x->unclear && x->got < most) {
+        if (read_piece(x, waste, sizeof waste) <= 0)
+            break;
+    }
+}
+
 static int handle(struct mg_connection *connection, void *data)
 {
     http_server *server = data;
@@ -321,6 +338,7 @@ static int handle(struct mg_connection *connection, void *data)
         metrics_request(
             server->api->metrics, x.route->method, x.route->pattern,
             ex_monotonic_us() - start);
+    drain(&x);
     int status = response.status;
     api_response_clear(&response);
     ex_buf_clear(&body);
