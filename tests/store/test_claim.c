@@ -225,22 +225,46 @@ Test(claim, makes_the_executor_known)
 }
 
 /* The query of the performance guide, run by a person: the queue row stays. */
+static void claim_by_hand(void)
+{
+    suite_check_at_end = 0;
+    sql("UPDATE jobs SET status = 'running', executor_id = 'test',"
+        " started_at = created_at, last_heartbeat = created_at"
+        " WHERE type = 'hand'");
+}
+
+static void expect_counts(int64_t pending, int64_t running, int64_t completed)
+{
+    struct executr_stats counted = stats();
+
+    cr_expect_eq(counted.jobs[EXECUTR_JOB_PENDING], pending);
+    cr_expect_eq(counted.jobs[EXECUTR_JOB_RUNNING], running);
+    cr_expect_eq(counted.jobs[EXECUTR_JOB_COMPLETED], completed);
+}
+
 Test(claim, runs_nothing_twice_that_was_claimed_by_hand)
 {
     ex_uuid by_hand = put("hand", FOREGROUND);
     ex_uuid other = put("t", FOREGROUND);
 
-    suite_check_at_end = 0;
-    sql("UPDATE jobs SET status = 'running', executor_id = 'test',"
-        " started_at = created_at, last_heartbeat = created_at"
-        " WHERE type = 'hand'");
-    const executr_jobs *got = take("e1", 10);
-    expect_order(got, (const ex_uuid *[]){&other}, 1);
-    struct executr_stats counted = stats();
-    cr_expect_eq(counted.jobs[EXECUTR_JOB_PENDING], 0);
-    cr_expect_eq(counted.jobs[EXECUTR_JOB_RUNNING], 2);
+    claim_by_hand();
+    expect_order(take("e1", 10), (const ex_uuid *[]){&other}, 1);
+    expect_counts(0, 2, 0);
     silence("test");
     cr_expect_eq(keep_up(1).recovered, 1);
     cr_expect_eq(status_of(&by_hand), EXECUTR_JOB_PENDING);
-    cr_expect_eq(stats().jobs[EXECUTR_JOB_RUNNING], 1);
+    expect_counts(1, 1, 0);
+    expect_order(take("e1", 10), (const ex_uuid *[]){&by_hand}, 1);
+}
+
+Test(claim, forgets_a_job_that_was_claimed_and_ended_by_hand)
+{
+    ex_uuid by_hand = put("hand", FOREGROUND);
+
+    claim_by_hand();
+    must(end("test", &by_hand, 0, EXECUTR_ATTEMPT_COMPLETED));
+    cr_expect_null(take_one("e1"));
+    cr_expect_eq(status_of(&by_hand), EXECUTR_JOB_COMPLETED);
+    cr_expect_eq(number("SELECT count(*) FROM queue"), 0);
+    expect_counts(0, 0, 1);
 }

@@ -227,3 +227,72 @@ Test(concurrency, an_end_and_its_timeout_exclude_each_other, .timeout = 110)
         number("SELECT count(*) FROM job_attempts WHERE status = 'completed'"),
         number("SELECT count(*) FROM jobs WHERE status = 'completed'"));
 }
+
+/* ---- The same end told by all at once. */
+
+static int end_same(executr_store *s, int worker, int out)
+{
+    executr_report report = EXECUTR_REPORT_INIT;
+    int failed = 0;
+
+    report.status = EXECUTR_ATTEMPT_COMPLETED;
+    report.attempt = 1;
+    for (size_t i = 0; i < 100 && !failed; i++) {
+        ex_finish end;
+        memset(&end, 0, sizeof end);
+        end.executor_id = "e1";
+        end.report = &report;
+        end.id = ids[i];
+        failed = s->ops->finish(s, &end, 1, &rules, NULL) || end.result;
+        fact told = {worker, ACCEPTED, 0, 0, ids[i]};
+        if (!failed && !end.repeated)
+            failed = tell(out, &told);
+    }
+    return failed;
+}
+
+Test(concurrency, one_end_counts_once, .timeout = 110)
+{
+    executr_executors *known = NULL;
+
+    put_many(100, ids);
+    cr_assert_eq(take("e1", 100)->count, 100);
+    size_t count = run_workers(end_same, WORKERS, facts, FACTS);
+    cr_assert_eq(count, 100, "%zu ends were the first", count);
+    expect_distinct(count);
+    must(ex_executors_new(&known, &err));
+    must(store->ops->executors(store, 60000, known, &err));
+    cr_assert_eq(known->count, 1);
+    cr_expect_eq(known->items[0].jobs_completed, 100);
+    executr_executors_free(known);
+}
+
+/* ---- One binary uploaded by all at once. */
+
+static int upload(executr_store *s, int worker, int out)
+{
+    int32_t created = 0;
+    fact told = {worker, ACCEPTED, 0, 0, {{0}}};
+
+    if (ex_uuid_make(&told.id, 1, NULL) ||
+        s->ops->binary_begin(s, &told.id, NULL) ||
+        s->ops->binary_part(s, &told.id, 0, "bytes", 5, NULL) ||
+        s->ops->binary_part(s, &told.id, 1, "more", 4, NULL) ||
+        s->ops->binary_end(s, &told.id, SHA_A, 9, &created, NULL))
+        return -1;
+    return created ? tell(out, &told) : 0;
+}
+
+Test(concurrency, one_binary_is_kept_once, .timeout = 110)
+{
+    ex_buf part;
+
+    size_t count = run_workers(upload, WORKERS, facts, FACTS);
+    cr_expect_eq(count, 1, "%zu uploads were the first", count);
+    ex_buf_init(&part, 100);
+    must(store->ops->binary_read(store, SHA_A, 1, &part, &err));
+    cr_expect_str_eq(ex_buf_text(&part), "more");
+    ex_buf_clear(&part);
+    cr_expect_eq(number("SELECT count(*) FROM binary_parts"), 2);
+    cr_expect_eq(number("SELECT count(*) FROM binary_uploads"), 0);
+}

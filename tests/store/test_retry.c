@@ -171,6 +171,21 @@ Test(retry, does_not_count_a_job_given_back)
     cr_expect_eq(again->attempt, 2);
 }
 
+Test(retry, leaves_earlier_results_when_given_back)
+{
+    ex_uuid id = put_retried(1);
+
+    must(end("e1", &id, 1, FAILED));
+    make_due();
+    keep_up(0);
+    cr_assert(take_one("e1"));
+    must(give_back("e1", &id, 2));
+    const job *got = look(&id, 0);
+    cr_expect_eq(got->retry_count, 1);
+    cr_expect_eq(got->exit_code, 3);
+    cr_expect_str_eq(got->error_message, "it broke");
+}
+
 Test(retry, knows_a_job_given_back_twice)
 {
     ex_uuid id = put_retried(0);
