@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: MIT */
+/* What only PostgreSQL has: plans, heap-only updates, migrations by many, word
+ * from other servers, and people with psql. */
+#include <libpq-fe.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "store/suite.h"
+
+TestSuite(schema, .init = suite_open_database, .fini = suite_close_database);
+TestSuite(tables, .init = suite_open, .fini = suite_close);
+TestSuite(word, .init = suite_open, .fini = suite_close);
+
+/* ---- Migrations. */
+
+/* In a child: no assertions. */
+static int open_and_ping(void)
+{
+    executr_store *own = NULL;
+
+    if (executr_store_open(backend_url(), NULL, &own, NULL))
+        return 1;
+    executr_status st = executr_store_ping(own, NULL);
+    executr_store_free(own);
+    return st != EXECUTR_OK;
+}
+
+Test(schema, is_made_once_by_many_who_start_together)
+{
+    pid_t children[8];
+    int failed = 0;
+
+    for (int i = 0; i < 8; i++) {
+        children[i] = fork();
+        if (children[i] == 0)
+            _exit(open_and_ping() ? 41 : 42);
+    }
+    for (int i = 0; i < 8; i++) {
+        int status = 0;
+        cr_assert_eq(waitpid(children[i], &status, 0), children[i]);
+        failed += !WIFEXITED(status) || WEXITSTATUS(status) != 42;
+    }
+    cr_expect_eq(failed, 0);
+    cr_expect_eq(
+        number("SELECT count(*) FROM schema_migrations"),
+        (int64_t)ex_migrations_postgres_count);
+}
+
+Test(schema, of_a_newer_release_is_refused)
+{
+    must(executr_store_open(backend_url(), NULL, &store, &err));
+    executr_store_free(store);
+    store = NULL;
+    sql("INSERT INTO schema_migrations VALUES (999, 'from_the_future')");
+    expect_status(
+        EXECUTR_E_UNSUPPORTED,
+        executr_store_open(backend_url(), NULL, &store, &err));
+    cr_expect_not_null(strstr(err.message, "999"));
+}
+
+/* Whoever is cut off half-way leaves nothing behind. */
+Test(schema, is_made_whole_or_not_at_all)
+{
+    sql("CREATE TABLE executors (in_the_way int)");
+    cr_expect_neq(
+        executr_store_open(backend_url(), NULL, &store, &err), EXECUTR_OK);
+    cr_expect_eq(
+        number("SELECT count(*) FROM pg_class WHERE relname IN"
+               " ('jobs', 'queue', 'schema_migrations')"),
+        0);
+    sql("DROP TABLE executors");
+    must(executr_store_open(backend_url(), NULL, &store, &err));
+}
+
+/* ---- Plans, on tables that were never analysed. */
+
+static void end_all(const executr_jobs *jobs)
+{
+    static ex_finish ends[1000];
+    executr_report report = report_of(EXECUTR_ATTEMPT_COMPLETED);
+
+    for (size_t i = 0; i < jobs->count; i++) {
+        ex_uuid id = id_of(jobs->items[i]);
+        ends[i] = end_of("e1", &id, &report);
+    }
+    must(finish(ends, jobs->count));
+}
+
+static void put_thousands(int thousands)
+{
+    for (int i = 0; i < thousands; i++)
+        put_many(1000, NULL);
+}
+
+/* Figures of a table are told when its sessions end. */
+static int64_t figure(const char *table, const char *what)
+{
+    executr_store_free(store);
+    store = NULL;
+    while (number(
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name ="
+        " 'executr' AND datname = current_database()"))
+        usleep(10000);
+    return number(
+        "SELECT %s FROM pg_stat_user_tables WHERE relname = '%s'", what,
+        table);
+}
+
+Test(tables, are_never_read_whole, .timeout = 110)
+{
+    executr_filter filter = EXECUTR_FILTER_INIT;
+
+    suite_check_at_end = 0;
+    put_many(10, NULL); /* plans are made while everything is small */
+    end_all(take("e1", 5));
+    put_thousands(200);
+    for (int i = 0; i < 5; i++)
+        end_all(take("e1", 1000));
+    end_all(take("e1", 1));
+    ex_uuid id = id_of(take_one("e1"));
+    beat("e1", NULL, 0, 3600000);
+    must(give_back("e1", &id, 1));
+    must(cancel(&id));
+    must(retry(&id));
+    cr_expect_eq(look(&id, EXECUTR_PART_ALL)->status, EXECUTR_JOB_PENDING);
+    must(store->ops->list(store, &filter, new_list(), &err));
+    keep_up(1);
+    clean(HOUR_MS);
+    cr_expect_eq(figure("jobs", "seq_tup_read"), 0);
+    cr_expect_eq(figure("queue", "seq_tup_read"), 0);
+    cr_expect_eq(figure("job_attempts", "seq_tup_read"), 0);
+    cr_expect_eq(figure("claims", "seq_tup_read"), 0);
+}
+
+/* One by one a claim reads a job, and not the backlog. */
+Test(tables, are_read_no_further_than_needed, .timeout = 110)
+{
+    suite_check_at_end = 0;
+    put_thousands(100);
+    for (int i = 0; i < 100; i++)
+        end_all(take("e1", 1));
+    int64_t looked_up = figure("jobs", "idx_tup_fetch");
+    cr_expect(looked_up <= 500, "%lld rows for 100", (long long)looked_up);
+    cr_expect(number("SELECT idx_tup_read FROM pg_stat_user_indexes"
+                     " WHERE indexrelname = 'queue_pkey'") <= 10000);
+}
+
+Test(tables, update_jobs_within_their_page)
+{
+    suite_check_at_end = 0;
+    for (int i = 0; i < 40; i++) {
+        put_many(100, NULL);
+        end_all(take("e1", 100));
+    }
+    int64_t updates = figure("jobs", "n_tup_upd");
+    int64_t hot = figure("jobs", "n_tup_hot_upd");
+    cr_expect_eq(updates, 8000);
+    cr_expect(hot >= updates * 9 / 10, "%lld", (long long)hot);
+}
+
+/* ---- People. */
+
+static const char guide_query[] =
+    "UPDATE jobs"
+    " SET status = 'running',"
+    "    executor_id = 'test',"
+    "    started_at = NOW(),"
+    "    last_heartbeat = NOW()"
+    " WHERE id = ("
+    "    SELECT id FROM jobs"
+    "    WHERE status = 'pending'"
+    "    ORDER BY"
+    "        CASE priority"
+    "            WHEN 'foreground' THEN 1"
+    "            WHEN 'background' THEN 2"
+    "            WHEN 'best_effort' THEN 3"
+    "        END,"
+    "        created_at"
+    "    FOR UPDATE SKIP LOCKED"
+    "    LIMIT 1"
+    " )"
+    " RETURNING *";
+
+static void run_by_hand(const char *prefix)
+{
+    char text[1200];
+    PGconn *psql = PQconnectdb(backend_url());
+
+    snprintf(text, sizeof text, "%s%s", prefix, guide_query);
+    PGresult *rows = PQexec(psql, text);
+    cr_expect_eq(
+        PQresultStatus(rows), PGRES_TUPLES_OK, "%s", PQerrorMessage(psql));
+    cr_expect_geq(PQntuples(rows), 1);
+    PQclear(rows);
+    PQfinish(psql);
+}
+
+/* Claimed past the queue, it may be finished, cancelled, or lost: the queue
+ * finds out, and its figures are right in the end. */
+Test(tables, bear_the_query_of_the_guide)
+{
+    ex_uuid done = put("done", EXECUTR_PRIORITY_FOREGROUND);
+    run_by_hand("");
+    must(end("test", &done, 0, EXECUTR_ATTEMPT_COMPLETED));
+    ex_uuid stopped = put("stopped", EXECUTR_PRIORITY_FOREGROUND);
+    run_by_hand("EXPLAIN ANALYZE ");
+    expect_status(EXECUTR_E_CANCELLED, cancel(&stopped));
+    ex_uuid lost = put("lost", EXECUTR_PRIORITY_FOREGROUND);
+    run_by_hand("");
+    cr_expect_null(take_one("e1"));
+    silence("test");
+    cr_expect_eq(keep_up(1).recovered, 2);
+    cr_expect_eq(status_of(&done), EXECUTR_JOB_COMPLETED);
+    cr_expect_eq(status_of(&stopped), EXECUTR_JOB_CANCELLED);
+    cr_expect_eq(status_of(&lost), EXECUTR_JOB_PENDING);
+    struct executr_stats counted = stats();
+    cr_expect_eq(counted.jobs[EXECUTR_JOB_PENDING], 1);
+    cr_expect_eq(counted.jobs[EXECUTR_JOB_RUNNING], 0);
+    suite_check_at_end = 0; /* the first attempt had no number of its own */
+}
+
+/* ---- What commits out of order. */
+
+/* A submit of another server: it has its place in the queue, and commits when
+ * told to. */
+static PGconn *submit_elsewhere(void)
+{
+    PGconn *other = PQconnectdb(backend_url());
+
+    PQclear(PQexec(other, "BEGIN"));
+    PGresult *rows = PQexec(
+        other,
+        "SELECT * FROM executr_submit(ARRAY[gen_random_uuid()], '{late}',"
+        " '{http://example.com/}', '{00}', '{[]}', '{\"{}\"}',"
+        " '{background}', '{f}', '{0}', '{0}', '{NULL}', '{NULL}', '{NULL}',"
+        " false, false)");
+    cr_assert_eq(
+        PQresultStatus(rows), PGRES_TUPLES_OK, "%s", PQerrorMessage(other));
+    PQclear(rows);
+    return other;
+}
+
+Test(tables, are_looked_through_again_for_late_commits, .timeout = 60)
+{
+    PGconn *other = submit_elsewhere();
+    const job *got = NULL;
+
+    put_many(10, NULL);
+    cr_assert_eq(take("e1", 5)->count, 5);
+    PQclear(PQexec(other, "COMMIT"));
+    PQfinish(other);
+    /* It is older than the five that are left, and found within a second. */
+    put_thousands(1);
+    while (!got || strcmp(got->type, "late") != 0) {
+        got = take_one("e1");
+        cr_assert(got, "the late job was never found");
+        usleep(5000);
+    }
+}
+
+/* ---- Word from other servers. */
+
+static int32_t listen_with(executr_store *s, int32_t parked, int64_t ms)
+{
+    int32_t told = -1;
+    int wake = eventfd(0, EFD_CLOEXEC);
+
+    must(s->ops->watch(s, parked, ms, wake, &told, &err));
+    close(wake);
+    return told;
+}
+
+Test(word, comes_when_another_server_has_jobs)
+{
+    executr_store *other = NULL;
+
+    must(executr_store_open(backend_url(), NULL, &other, &err));
+    cr_expect_eq(listen_with(store, 1, 0), 0); /* says that it waits */
+    cr_expect_eq(listen_with(other, 0, 0), 0); /* hears of that */
+    executr_job_spec spec = spec_of("t");
+    ex_submit entry = entry_of(&spec);
+    must(other->ops->submit(other, &entry, 1, &err));
+    cr_expect_eq(listen_with(other, 0, 100), 0); /* tells */
+    cr_expect_eq(listen_with(store, 1, 20000), 1);
+    executr_store_free(other);
+}
+
+Test(word, is_not_sent_when_nobody_waits)
+{
+    PGconn *spy = PQconnectdb(backend_url());
+
+    PQclear(PQexec(spy, "LISTEN executr_jobs"));
+    cr_expect_eq(listen_with(store, 1, 0), 0);
+    put("t", EXECUTR_PRIORITY_BACKGROUND);
+    cr_expect_eq(listen_with(store, 1, 200), 0);
+    PQclear(PQexec(spy, "SELECT 1"));
+    cr_expect_null(PQnotifies(spy));
+    PQfinish(spy);
+}
+
+Test(word, ends_early_when_woken)
+{
+    uint64_t one = 1;
+    int32_t told = -1;
+    int wake = eventfd(0, EFD_CLOEXEC);
+
+    cr_assert_eq(write(wake, &one, sizeof one), (ssize_t)sizeof one);
+    must(store->ops->watch(store, 1, 600000, wake, &told, &err));
+    cr_expect_eq(told, 0);
+    close(wake);
+}
+
+Test(word, is_listened_for_again_after_the_connection_broke)
+{
+    cr_expect_eq(listen_with(store, 1, 0), 0);
+    number("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+           " WHERE application_name = 'executr' AND query LIKE '%%_watch%%'"
+           " AND datname = current_database() AND pid <> pg_backend_pid()");
+    for (int told = 0; !told;) {
+        told = listen_with(store, 1, 50);
+        sql("NOTIFY executr_jobs");
+    }
+}
