@@ -223,10 +223,12 @@ static int source_fd(const ex_source *source)
 static void tell(queue_source *s, int kind, const slot *end)
 {
     const ex_source_events *e = &s->base.events;
-    executr_jobs *jobs = s->jobs;
+    executr_jobs *jobs = NULL;
 
     switch (kind) {
     case CLAIM:
+        /* Only now: else the helper may be at it. */
+        jobs = s->jobs;
         s->jobs = NULL;
         e->claimed(e->ctx, end->status, jobs, &end->err);
         break;
