@@ -40,7 +40,7 @@ typedef struct exchange {
     int64_t deadline; /* monotonic µs */
     int32_t whole;    /* the body was read to its end */
     int32_t head;     /* HEAD: no body in the answer */
-    int32_t unclear;  /* where the body ends can't be told */
+    int32_t broken;   /* the body has no end that can be found */
 } exchange;
 
 static size_t count_header(const struct mg_request_info *info, const char *name)
@@ -173,18 +173,17 @@ static void send_answer(api *a, exchange *x, api_response *response)
 static int read_piece(exchange *x, void *data, size_t size)
 {
     int64_t allowed = x->deadline + x->got * 1000000 / BODY_SLOWEST;
-    if (ex_monotonic_us() > allowed)
-        return -1;
-    size_t piece = size < READ_PIECE ? size : READ_PIECE;
-    int n = mg_read(x->connection, data, piece);
+    int n = -1;
+    if (ex_monotonic_us() <= allowed)
+        n = mg_read(
+            x->connection, data, size < READ_PIECE ? size : READ_PIECE);
     if (n > 0)
         x->got += n;
-    if (n == 0 && x->info->content_length >= 0 &&
-        x->got < x->info->content_length)
-        return -1;
-    if (n == 0 || x->got == x->info->content_length)
-        x->whole = n >= 0;
-    return n;
+    int missing = x->info->content_length >= 0 &&
+                  x->got < x->info->content_length;
+    x->broken = n < 0 || (n == 0 && missing);
+    x->whole = !x->broken && (n == 0 || x->got == x->info->content_length);
+    return x->broken ? -1 : n;
 }
 
 /* executr_read over the body of a streamed request. */
@@ -277,7 +276,7 @@ static void serve(api *a, exchange *x, ex_buf *body, api_response *response)
     x->head = strcmp(request.method, "HEAD") == 0;
     if (unclear) {
         x->whole = 0;
-        x->unclear = 1;
+        x->broken = 1;
         api_errorf(response, 400, "bad_request", NULL, "%s", unclear);
         return;
     }
@@ -314,9 +313,11 @@ static void serve(api *a, exchange *x, ex_buf *body, api_response *response)
 static void drain(exchange *x)
 {
     char waste[READ_PIECE];
-    int64_t most = x->limit < 0 ? INT64_MAX : API_BULK_BODY;
+    int64_t most = x->limit < 0 ? INT64_MAX - 1 : API_BULK_BODY;
     x->deadline = ex_monotonic_us() + DRAIN_US;
-    while (!x->whole && !x->unclear && x->got < most) {
+    if (x->info->content_length > most)
+        return;
+    while (!x->whole && !x->broken && x->got < most) {
         if (read_piece(x, waste, sizeof waste) <= 0)
             break;
     }
@@ -343,6 +344,22 @@ static int handle(struct mg_connection *connection, void *data)
     api_response_clear(&response);
     ex_buf_clear(&body);
     return status;
+}
+
+/* What civetweb refuses by itself, in the shape of all errors. */
+static int refuse(
+    struct mg_connection *connection, int status, const char *text)
+{
+    exchange x = {.connection = connection, .broken = 1};
+    api_response response;
+    api_response_init(&response);
+    api_errorf(
+        &response, status < 500 ? 400 : status,
+        status < 500 ? "bad_request" : "internal", NULL,
+        "the request can't be understood: %s", text && *text ? text : "HTTP");
+    send_answer(NULL, &x, &response);
+    api_response_clear(&response);
+    return 0;
 }
 
 static int log_message(const struct mg_connection *connection, const char *text)
@@ -382,7 +399,8 @@ executr_status http_open(
         "max_request_size", "16384", "enable_directory_listing", "no",
         "access_control_allow_origin", "", "enable_auth_domain_check", "no",
         NULL};
-    struct mg_callbacks callbacks = {.log_message = log_message};
+    struct mg_callbacks callbacks = {
+        .log_message = log_message, .http_error = refuse};
     mg_init_library(0);
     server->context = mg_start(&callbacks, server, options);
     if (!server->context) {
