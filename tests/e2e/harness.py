@@ -315,7 +315,9 @@ class Cli:
         return out.decode(errors="replace"), err.decode(errors="replace")
 
     def json(self, *arguments, **more):
-        return json.loads(self(*arguments, "--output", "json", **more)[0])
+        command, *rest = arguments
+        return json.loads(
+            self(command, "--output", "json", *rest, **more)[0])
 
 
 class Sqlite:
