@@ -307,9 +307,9 @@ executr_status ex_pg_commit(ex_pg_session *session, executr_error *err)
 /* A moment for the others, longer each time and never the same. */
 static void pause_between(int tries)
 {
-    int64_t most_us = INT64_C(2000) << (tries < 6 ? tries : 6);
-    int64_t us = ex_monotonic_us() * 2654435761 % most_us;
-    struct timespec wait = {0, (us < 0 ? -us : us) * 1000};
+    uint64_t most_us = UINT64_C(2000) << (tries < 6 ? tries : 6);
+    uint64_t us = (uint64_t)ex_monotonic_us() * 2654435761 % most_us;
+    struct timespec wait = {0, (long)us * 1000};
 
     nanosleep(&wait, NULL);
 }
