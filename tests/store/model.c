@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The job state machine, written down a second time and as plainly as can be. */
+/* The job state machine, written a second time and as plainly as can be. */
 #include "store/model.h"
 
 #include <string.h>
