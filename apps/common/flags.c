@@ -231,7 +231,18 @@ static int read_value(const app_flag *f, const char *text)
 
 static const char *wanted(const app_flag *f)
 {
+    static char range[64];
     switch (f->kind) {
+    case APP_INT:
+        if (f->max)
+            snprintf(
+                range, sizeof range, "a whole number from %lld to %lld",
+                (long long)f->min, (long long)f->max);
+        else
+            snprintf(
+                range, sizeof range, "a whole number from %lld",
+                (long long)f->min);
+        return range;
     case APP_DURATION:
         return "a duration such as 300ms, 5s, 10m or 1h30m";
     case APP_MEGABYTES:
@@ -240,10 +251,8 @@ static const char *wanted(const app_flag *f)
         return "a size such as 1048576 (bytes), 64KB or 4GB";
     case APP_SWITCH:
         return "1 or 0";
-    case APP_CHOICE:
-        return f->value;
     default:
-        return "a whole number in its range";
+        return f->value;
     }
 }
 
