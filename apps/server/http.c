@@ -10,9 +10,11 @@
 
 #include <civetweb.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 #include "base/alloc.h"
 #include "base/fail.h"
@@ -23,11 +25,14 @@
 #define BODY_DEADLINE_US (INT64_C(60) * 1000000)
 #define BODY_SLOWEST (64 * 1024) /* bytes a second beyond the deadline */
 #define DRAIN_US (INT64_C(3) * 1000000)
+#define CLOSE_US (INT64_C(8) * 1000000) /* for answers under way at the end */
 
 struct http_server {
     struct mg_context *context;
     api *api;
     int32_t port;
+    atomic_int closing; /* later requests are turned away */
+    atomic_int serving; /* requests that came before */
 };
 
 /* One request on its way. */
@@ -323,10 +328,30 @@ static void drain(exchange *x)
     }
 }
 
+/* A request that comes while we end: another server, or we ourselves started
+ * anew, may take it. */
+static int turn_away(struct mg_connection *connection)
+{
+    exchange x = {.connection = connection, .broken = 1};
+    api_response response;
+    api_response_init(&response);
+    api_errorf(
+        &response, 503, "unavailable", NULL,
+        "this server is ending; try again soon");
+    send_answer(NULL, &x, &response);
+    api_response_clear(&response);
+    return 503;
+}
+
 static int handle(struct mg_connection *connection, void *data)
 {
     http_server *server = data;
     int64_t start = ex_monotonic_us();
+    atomic_fetch_add(&server->serving, 1);
+    if (atomic_load(&server->closing)) {
+        atomic_fetch_sub(&server->serving, 1);
+        return turn_away(connection);
+    }
     exchange x = {.connection = connection};
     ex_buf body;
     api_response response;
@@ -335,6 +360,7 @@ static int handle(struct mg_connection *connection, void *data)
     api_response_init(&response);
     serve(server->api, &x, &body, &response);
     send_answer(server->api, &x, &response);
+    atomic_fetch_sub(&server->serving, 1);
     if (x.route)
         metrics_request(
             server->api->metrics, x.route->method, x.route->pattern,
@@ -430,6 +456,11 @@ void http_close(http_server *server)
 {
     if (!server)
         return;
+    /* civetweb's stop cuts off whoever is still writing. */
+    int64_t until = ex_monotonic_us() + CLOSE_US;
+    atomic_store(&server->closing, 1);
+    while (atomic_load(&server->serving) && ex_monotonic_us() < until)
+        nanosleep(&(struct timespec){0, 2000000}, NULL);
     mg_stop(server->context);
     mg_exit_library();
     ex_free(server);
