@@ -14,6 +14,8 @@
 
 #define USAGE_SECONDS_MAX 1e12
 #define HEARTBEAT_SLOTS_MAX 1000000
+/* Counts are added up over all executors: millions at the most still fit. */
+#define HEARTBEAT_COUNT_MAX (INT64_C(1) << 40)
 
 executr_status ex_as_too_large(executr_error *err)
 {
@@ -234,9 +236,10 @@ static executr_status check_figures(
     const executr_heartbeat *heartbeat, executr_error *err)
 {
     executr_status st =
-        check_range("hits", heartbeat->cache_hits, 0, INT64_MAX, err);
+        check_range("hits", heartbeat->cache_hits, 0, HEARTBEAT_COUNT_MAX, err);
     if (!st)
-        st = check_range("misses", heartbeat->cache_misses, 0, INT64_MAX, err);
+        st = check_range(
+            "misses", heartbeat->cache_misses, 0, HEARTBEAT_COUNT_MAX, err);
     if (!st)
         st = check_range("bytes", heartbeat->cache_bytes, 0, INT64_MAX, err);
     if (!st)

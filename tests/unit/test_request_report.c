@@ -368,7 +368,10 @@ static const char *const bad_heartbeat[][2] = {
     {"{\"executor_ip\":5}", "executor_ip"},
     {"{\"version\":\"a\\n\"}", "version"},
     {"{\"cache\":5}", "cache"},
-    {"{\"cache\":{\"hits\":-1}}", "hits"}};
+    {"{\"cache\":{\"hits\":-1}}", "hits"},
+    /* All executors' are added up, which must not overflow. */
+    {"{\"cache\":{\"hits\":9223372036854775807}}", "hits"},
+    {"{\"cache\":{\"misses\":9223372036854775807}}", "misses"}};
 
 Test(request_heartbeat, names_the_bad_field)
 {
