@@ -17,8 +17,8 @@ struct ex_pool {
     ex_pool_settings settings;
     pthread_mutex_t lock;
     pthread_cond_t freed;
-    ex_conn *idle;     /* a stack */
-    int32_t total;     /* idle, in use, or being opened */
+    ex_conn *idle; /* a stack */
+    int32_t total; /* idle, in use, or being opened */
     int32_t active;
     int32_t preferred; /* the host that answered last */
 };
@@ -121,8 +121,7 @@ static ex_conn *take_expired(ex_pool *pool, int64_t now)
         ex_conn *conn = *at;
         int idle_long = now - conn->idle_since_us > pool->settings.idle_us &&
                         pool->total > pool->settings.min_conns;
-        if (idle_long ||
-            now - conn->opened_us > pool->settings.lifetime_us) {
+        if (idle_long || now - conn->opened_us > pool->settings.lifetime_us) {
             *at = conn->next;
             pool->total--;
             conn->next = expired;
@@ -229,6 +228,17 @@ executr_status ex_pool_get(
     }
 }
 
+/* Behind a pooler, word for somebody else may arrive here. */
+static void drop_notifications(PGconn *pg)
+{
+    PGnotify *word = PQnotifies(pg);
+
+    while (word) {
+        PQfreemem(word);
+        word = PQnotifies(pg);
+    }
+}
+
 void ex_pool_put(ex_pool *pool, ex_conn *conn)
 {
     int64_t now = ex_monotonic_us();
@@ -242,6 +252,7 @@ void ex_pool_put(ex_pool *pool, ex_conn *conn)
         forget(pool);
         return;
     }
+    drop_notifications(conn->pg);
     conn->idle_since_us = now;
     pthread_mutex_lock(&pool->lock);
     conn->next = pool->idle;

@@ -24,8 +24,7 @@ typedef struct ex_pool_settings {
 
 /* E_ARGUMENT; never quotes the URL, it may hold a password. */
 executr_status ex_pool_settings_read(
-    const char *url, ex_pool_settings *out, executr_error *err)
-    EXECUTR_CHECKED;
+    const char *url, ex_pool_settings *out, executr_error *err) EXECUTR_CHECKED;
 void ex_pool_settings_clear(ex_pool_settings *settings);
 /* The value of a libpq parameter, NULL if the URL has none. */
 const char *ex_pool_setting(const ex_pool_settings *settings, const char *name);
@@ -70,15 +69,15 @@ void ex_pool_free(ex_pool *pool);
  * reached.
  */
 executr_status ex_pool_get(
-    ex_pool *pool, int64_t deadline_us, ex_conn **out, executr_error *err)
-    EXECUTR_CHECKED;
+    ex_pool *pool, int64_t deadline_us, ex_conn **out,
+    executr_error *err) EXECUTR_CHECKED;
 /* Give it back; it is closed if it is not fit for another statement. */
 void ex_pool_put(ex_pool *pool, ex_conn *conn);
 
 /* A connection outside the pool, closed by PQfinish. */
 executr_status ex_pool_connect(
-    ex_pool *pool, int64_t deadline_us, PGconn **out, executr_error *err)
-    EXECUTR_CHECKED;
+    ex_pool *pool, int64_t deadline_us, PGconn **out,
+    executr_error *err) EXECUTR_CHECKED;
 
 const ex_pool_settings *ex_pool_get_settings(const ex_pool *pool);
 /* Connections handed out right now. */

@@ -186,7 +186,8 @@ void ex_pool_explain(
     size_t secret = password ? strlen(password) : 0;
     size_t length = strlen(message);
 
-    while (length && (message[length - 1] == '\n' || message[length - 1] == ' '))
+    while (length &&
+           (message[length - 1] == '\n' || message[length - 1] == ' '))
         length--;
     for (size_t i = 0; i < length;) {
         if (secret && strncmp(message + i, password, secret) == 0) {

@@ -100,7 +100,7 @@ typedef struct ex_pg_store {
     ex_pool *pool;
     pthread_mutex_t lock; /* of floors and floor_changes */
     ex_pg_floor floors[EX_PG_FLOORS];
-    uint64_t floor_changes; /* how many events there were */
+    uint64_t floor_changes;                   /* how many events there were */
     int64_t floor_events[EX_PG_FLOOR_EVENTS]; /* the last: see floor_lower */
     atomic_int others_parked; /* another server has claims waiting */
     atomic_int news;          /* jobs others should hear of */
@@ -152,8 +152,8 @@ executr_status ex_pg_query(
     PGresult **out, executr_error *err) EXECUTR_CHECKED;
 /* Many statements without parameters or rows, in a transaction. */
 executr_status ex_pg_script(
-    ex_pg_session *session, const char *sql, executr_error *err)
-    EXECUTR_CHECKED;
+    ex_pg_session *session, const char *sql,
+    executr_error *err) EXECUTR_CHECKED;
 executr_status ex_pg_begin(ex_pg_session *session, executr_error *err)
     EXECUTR_CHECKED;
 executr_status ex_pg_commit(ex_pg_session *session, executr_error *err)
@@ -162,8 +162,8 @@ executr_status ex_pg_commit(ex_pg_session *session, executr_error *err)
 /* ex_pg_run for a single statement. */
 executr_status ex_pg_once(
     ex_pg_store *store, int32_t repeatable, const char *sql,
-    const ex_params *params, PGresult **out, executr_error *err)
-    EXECUTR_CHECKED;
+    const ex_params *params, PGresult **out,
+    executr_error *err) EXECUTR_CHECKED;
 
 /* A statement on a connection outside the pool. */
 executr_status ex_pg_direct(
@@ -189,68 +189,71 @@ void ex_pg_tell(ex_pg_store *store);
 
 /* Append a row of type executr_job_row. */
 executr_status ex_pg_record(
-    const PGresult *rows, int row, executr_jobs *jobs,
-    struct executr_job **out, executr_error *err) EXECUTR_CHECKED;
+    const PGresult *rows, int row, executr_jobs *jobs, struct executr_job **out,
+    executr_error *err) EXECUTR_CHECKED;
 executr_status ex_pg_no_job(const ex_uuid *id, executr_error *err);
 /* Its columns that others need. */
-enum { EX_PG_ROW_SLOT = 0, EX_PG_ROW_SEQ = 2 };
+enum {
+    EX_PG_ROW_SLOT = 0,
+    EX_PG_ROW_SEQ = 2,
+    EX_PG_ROW_PRIORITY = 4
+};
 
 /* The operations (lib/store.h). */
 executr_status ex_pg_submit(
-    executr_store *store, ex_submit *jobs, size_t count, executr_error *err);
+    executr_store *base, ex_submit *jobs, size_t count, executr_error *err);
 executr_status ex_pg_claim(
-    executr_store *store, ex_claim *claims, size_t count, executr_error *err);
+    executr_store *base, ex_claim *claims, size_t count, executr_error *err);
 executr_status ex_pg_finish(
-    executr_store *store, ex_finish *ends, size_t count, const ex_rules *rules,
+    executr_store *base, ex_finish *ends, size_t count, const ex_rules *rules,
     executr_error *err);
 executr_status ex_pg_heartbeat(
-    executr_store *store, ex_heartbeat *beats, size_t count,
-    executr_error *err);
+    executr_store *base, ex_heartbeat *beats, size_t count, executr_error *err);
 executr_status ex_pg_goodbye(
-    executr_store *store, const char *executor_id, executr_error *err);
+    executr_store *base, const char *executor_id, executr_error *err);
 executr_status ex_pg_cancel(
-    executr_store *store, ex_cancel *jobs, size_t count, executr_error *err);
+    executr_store *base, ex_cancel *jobs, size_t count, executr_error *err);
 executr_status ex_pg_matching(
-    executr_store *store, const executr_filter *filter, const ex_uuid *after,
+    executr_store *base, const executr_filter *filter, const ex_uuid *after,
     ex_uuid out[1000], size_t *count, executr_error *err);
 executr_status ex_pg_retry(
-    executr_store *store, const ex_uuid *id, executr_error *err);
+    executr_store *base, const ex_uuid *id, executr_error *err);
 executr_status ex_pg_get(
-    executr_store *store, const ex_uuid *id, int32_t parts, executr_jobs *jobs,
+    executr_store *base, const ex_uuid *id, int32_t parts, executr_jobs *jobs,
     executr_error *err);
 executr_status ex_pg_list(
-    executr_store *store, const executr_filter *filter, executr_jobs *jobs,
+    executr_store *base, const executr_filter *filter, executr_jobs *jobs,
     executr_error *err);
 executr_status ex_pg_stats(
-    executr_store *store, int64_t active_within_ms, struct executr_stats *out,
+    executr_store *base, int64_t active_within_ms, struct executr_stats *out,
     executr_error *err);
 executr_status ex_pg_executors(
-    executr_store *store, int64_t seen_within_ms, executr_executors *out,
+    executr_store *base, int64_t seen_within_ms, executr_executors *out,
     executr_error *err);
 executr_status ex_pg_upkeep(
-    executr_store *store, const ex_rules *rules, int32_t reap, ex_upkeep *out,
+    executr_store *base, const ex_rules *rules, int32_t reap, ex_upkeep *out,
     executr_error *err);
 executr_status ex_pg_cleanup(
-    executr_store *store, int64_t retention_ms, int64_t *deleted,
+    executr_store *base, int64_t retention_ms, int64_t *deleted,
     executr_error *err);
 executr_status ex_pg_watch(
-    executr_store *store, int32_t parked, int64_t timeout_ms, int wake,
+    executr_store *base, int32_t parked, int64_t timeout_ms, int wake,
     int32_t *told, executr_error *err);
 executr_status ex_pg_binary_begin(
-    executr_store *store, const ex_uuid *upload, executr_error *err);
+    executr_store *base, const ex_uuid *upload, executr_error *err);
 executr_status ex_pg_binary_part(
-    executr_store *store, const ex_uuid *upload, int32_t part,
-    const void *data, size_t length, executr_error *err);
+    executr_store *base, const ex_uuid *upload, int32_t part, const void *data,
+    size_t length, executr_error *err);
 executr_status ex_pg_binary_end(
-    executr_store *store, const ex_uuid *upload, const char *sha256,
+    executr_store *base, const ex_uuid *upload, const char *sha256,
     int64_t bytes, int32_t *created, executr_error *err);
 executr_status ex_pg_binary_drop(
-    executr_store *store, const ex_uuid *upload, executr_error *err);
+    executr_store *base, const ex_uuid *upload, executr_error *err);
 executr_status ex_pg_binary_size(
-    executr_store *store, const char *sha256, int64_t *bytes,
+    executr_store *base, const char *sha256, int64_t *bytes,
     executr_error *err);
 executr_status ex_pg_binary_read(
-    executr_store *store, const char *sha256, int32_t part, ex_buf *out,
+    executr_store *base, const char *sha256, int32_t part, ex_buf *out,
     executr_error *err);
 
 #endif

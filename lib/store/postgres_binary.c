@@ -15,8 +15,7 @@ static executr_status fail_no_upload(const ex_uuid *upload, executr_error *err)
 
 static executr_status fail_no_binary(const char *sha256, executr_error *err)
 {
-    return ex_fail(
-        err, EXECUTR_E_NOT_FOUND, "there is no binary %s", sha256);
+    return ex_fail(err, EXECUTR_E_NOT_FOUND, "there is no binary %s", sha256);
 }
 
 /* A statement about one upload; each may be repeated. */
@@ -29,8 +28,8 @@ static executr_status on_upload(
     ex_params_init(&p);
     ex_params_one(&p, EX_PG_UUID);
     ex_item_uuid(&p, upload);
-    executr_status st = ex_pg_once(
-        (ex_pg_store *)base, EX_PG_REPEATABLE, sql, &p, NULL, err);
+    executr_status st =
+        ex_pg_once((ex_pg_store *)base, EX_PG_REPEATABLE, sql, &p, NULL, err);
     ex_params_clear(&p);
     return st;
 }
@@ -52,8 +51,8 @@ executr_status ex_pg_binary_drop(
 }
 
 executr_status ex_pg_binary_part(
-    executr_store *base, const ex_uuid *upload, int32_t part,
-    const void *data, size_t length, executr_error *err)
+    executr_store *base, const ex_uuid *upload, int32_t part, const void *data,
+    size_t length, executr_error *err)
 {
     PGresult *rows = NULL;
     ex_params p;
@@ -114,8 +113,8 @@ static executr_status on_binary(
     ex_item_text(&p, sha256);
     ex_params_one(&p, EX_PG_INT4);
     ex_item_i32(&p, part);
-    executr_status st = ex_pg_once(
-        (ex_pg_store *)base, EX_PG_REPEATABLE, sql, &p, rows, err);
+    executr_status st =
+        ex_pg_once((ex_pg_store *)base, EX_PG_REPEATABLE, sql, &p, rows, err);
     if (!st && PQntuples(*rows) == 0)
         st = fail_no_binary(sha256, err);
     ex_params_clear(&p);
@@ -123,14 +122,13 @@ static executr_status on_binary(
 }
 
 executr_status ex_pg_binary_size(
-    executr_store *base, const char *sha256, int64_t *bytes,
-    executr_error *err)
+    executr_store *base, const char *sha256, int64_t *bytes, executr_error *err)
 {
     PGresult *rows = NULL;
 
     executr_status st = on_binary(
-        base, "SELECT bytes FROM binaries WHERE sha256 = $1 AND $2 = 0",
-        sha256, 0, &rows, err);
+        base, "SELECT bytes FROM binaries WHERE sha256 = $1 AND $2 = 0", sha256,
+        0, &rows, err);
     if (!st)
         *bytes = ex_pg_i64(rows, 0, 0);
     PQclear(rows);

@@ -5,8 +5,7 @@
 #include "base/fail.h"
 #include "store/postgres.h"
 
-static const char sql[] =
-    "SELECT * FROM executr_claim($1, $2, $3, $4, $5, $6)";
+static const char sql[] = "SELECT * FROM executr_claim($1, $2, $3, $4, $5, $6)";
 
 #define ALL_PRIORITIES 0xeu /* bits 1 to 3 */
 
@@ -77,8 +76,8 @@ static executr_status make_groups(claiming *c, executr_error *err)
 {
     size_t *next;
 
-    executr_status st = ex_alloc_array(
-        (void **)&c->groups, c->count, sizeof *c->groups, err);
+    executr_status st =
+        ex_alloc_array((void **)&c->groups, c->count, sizeof *c->groups, err);
     if (!st)
         st = ex_alloc_array(
             (void **)&c->members, c->count * 2, sizeof *c->members, err);
@@ -88,8 +87,7 @@ static executr_status make_groups(claiming *c, executr_error *err)
     for (size_t i = 0; i < c->count; i++) {
         const executr_claim *request = c->claims[i].request;
         size_t g = 0;
-        while (g < c->group_count &&
-               !same_filter(c->groups[g].filter, request))
+        while (g < c->group_count && !same_filter(c->groups[g].filter, request))
             g++;
         if (g == c->group_count) {
             c->groups[c->group_count++].filter = request;
@@ -156,7 +154,19 @@ static void add_filter(ex_params *p, const group *g, const int64_t floors[4])
     ex_item_i32(p, (int32_t)g->filter->offers);
 }
 
-/* Deal the rows out, and note how far they reach. */
+/* How far a claim reached: the place of a job, or (slot 0) the end of what
+ * there is when it found too little. */
+static void note_place(const PGresult *rows, int row, group *g)
+{
+    int32_t priority =
+        executr_priority_parse(ex_pg_text(rows, row, EX_PG_ROW_PRIORITY));
+    int64_t seq = ex_pg_i64(rows, row, EX_PG_ROW_SEQ);
+
+    if (priority && seq > g->top[priority])
+        g->top[priority] = seq;
+}
+
+/* Deal the rows out. */
 static executr_status take_rows(
     const PGresult *rows, claiming *c, group *g, executr_error *err)
 {
@@ -165,16 +175,14 @@ static executr_status take_rows(
     memset(g->top, 0, sizeof g->top);
     for (int row = 0; row < PQntuples(rows) && !st; row++) {
         int32_t slot = ex_pg_i32(rows, row, EX_PG_ROW_SLOT);
-        int64_t seq = ex_pg_i64(rows, row, EX_PG_ROW_SEQ);
-        struct executr_job *job;
-        if (slot < 1 || (size_t)slot > g->count)
+        note_place(rows, row, g);
+        if (slot == 0)
+            continue;
+        if (slot < 0 || (size_t)slot > g->count)
             return ex_fail(
                 err, EXECUTR_E_INTERNAL, "a job was claimed for nobody");
         st = ex_pg_record(
-            rows, row, c->claims[g->members[slot - 1]].jobs, &job, err);
-        if (!st && job->priority >= 1 && job->priority <= 3 &&
-            seq > g->top[job->priority])
-            g->top[job->priority] = seq;
+            rows, row, c->claims[g->members[slot - 1]].jobs, NULL, err);
     }
     return st;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/fail.h"
+#include "base/url.h"
 #include "store/postgres.h"
 
 static const char sql[] =
@@ -11,8 +12,17 @@ static const char sql[] =
     " $12, $13, $14, $15)";
 
 /* Kinds of reports, and what executr_finish makes of one. */
-enum { COMPLETED = 1, FAILED = 2, GIVEN_BACK = 3 };
-enum { RECORDED = 0, KNOWN = 1, LOST = 2, UNKNOWN = 3 };
+enum {
+    COMPLETED = 1,
+    FAILED = 2,
+    GIVEN_BACK = 3
+};
+enum {
+    RECORDED = 0,
+    KNOWN = 1,
+    LOST = 2,
+    UNKNOWN = 3
+};
 
 /* Ends in the order of ids, so that statements lock jobs in one order; ends of
  * the same job go into statements one behind the other. */
@@ -45,6 +55,32 @@ static size_t size_of(const ex_finish *end)
     return end->report->stdout_length + end->report->stderr_length + 1024;
 }
 
+/* It may quote a path or what a program wrote; the database takes UTF-8. */
+static void add_message(ex_params *p, const char *text)
+{
+    size_t left = text ? strlen(text) : 0;
+    ex_buf clean;
+
+    if (ex_utf8_valid(text ? text : "", left)) {
+        ex_item_text_or_null(p, text);
+        return;
+    }
+    ex_buf_init(&clean, EX_BUF_UNLIMITED);
+    while (left) {
+        size_t used;
+        if (ex_utf8_step(text, left, &used))
+            ex_buf_add(&clean, text, used);
+        else
+            ex_buf_puts(&clean, "\xef\xbf\xbd");
+        text += used;
+        left -= used;
+    }
+    if (clean.failed)
+        p->bytes.failed = clean.failed;
+    ex_item_text(p, ex_buf_text(&clean));
+    ex_buf_clear(&clean);
+}
+
 static void add_results(ex_params *p, ex_finish *const *ends, size_t count)
 {
     ex_params_array(p, EX_PG_INT4S, count);
@@ -72,7 +108,7 @@ static void add_results(ex_params *p, ex_finish *const *ends, size_t count)
     }
     ex_params_array(p, EX_PG_TEXTS, count);
     for (size_t i = 0; i < count; i++)
-        ex_item_text_or_null(p, ends[i]->report->error_message);
+        add_message(p, ends[i]->report->error_message);
 }
 
 static void add_outputs(ex_params *p, ex_finish *const *ends, size_t count)
@@ -212,9 +248,9 @@ static size_t chunk_at(const ending *e, size_t first)
     while (first + count < e->count && count < EX_PG_SUBMIT_MAX) {
         const ex_finish *end = e->sorted[first + count];
         bytes += size_of(end);
-        if (count && (bytes > EX_PG_CHUNK_BYTES ||
-                      ex_uuid_compare(
-                          &end->id, &e->sorted[first + count - 1]->id) == 0))
+        if (count &&
+            (bytes > EX_PG_CHUNK_BYTES ||
+             ex_uuid_compare(&end->id, &e->sorted[first + count - 1]->id) == 0))
             break;
         count++;
     }

@@ -27,8 +27,7 @@ static ex_pg_floor *find(ex_pg_store *store, const char *filter, int64_t now)
             oldest = floor;
     }
     memset(oldest, 0, sizeof *oldest);
-    memcpy(
-        oldest->filter, filter, strnlen(filter, sizeof oldest->filter - 1));
+    memcpy(oldest->filter, filter, strnlen(filter, sizeof oldest->filter - 1));
     oldest->reread_us = now;
     return oldest;
 }

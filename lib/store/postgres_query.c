@@ -25,8 +25,8 @@ static int in_class(const char *state, const char *class)
  * now: the transaction was rolled back, and the next may do better. */
 static int is_transient(const char *state)
 {
-    static const char *const states[] = {"40001", "40P01", "57P01", "57P02",
-                                         "57P03", "25006", "55P03"};
+    static const char *const states[] = {
+        "40001", "40P01", "57P01", "57P02", "57P03", "25006", "55P03"};
 
     for (size_t i = 0; i < sizeof states / sizeof *states; i++) {
         if (strcmp(state, states[i]) == 0)
@@ -37,8 +37,8 @@ static int is_transient(const char *state)
 
 static executr_status status_of(const char *state)
 {
-    if (is_transient(state) || in_class(state, "08") ||
-        in_class(state, "53") || in_class(state, "58"))
+    if (is_transient(state) || in_class(state, "08") || in_class(state, "53") ||
+        in_class(state, "58"))
         return EXECUTR_E_UNAVAILABLE;
     if (strcmp(state, "57014") == 0)
         return EXECUTR_E_TIMEOUT;
@@ -84,18 +84,17 @@ typedef struct exchange {
     ex_pg_store *store;
     PGconn *pg;
     int64_t deadline_us;
-    int32_t fate;      /* EX_PG_…, when it failed */
+    int32_t fate; /* EX_PG_…, when it failed */
     int32_t autocommit;
-    PGresult *rows;    /* the result so far */
-    char state[6];     /* SQLSTATE of its error */
-    int32_t script;    /* many statements */
+    PGresult *rows; /* the result so far */
+    char state[6];  /* SQLSTATE of its error */
+    int32_t script; /* many statements */
 } exchange;
 
-static int send_statement(
-    PGconn *pg, const char *sql, const ex_params *params)
+static int send_statement(PGconn *pg, const char *sql, const ex_params *params)
 {
-    static const int binary[EX_PG_PARAMS_MAX] = {1, 1, 1, 1, 1, 1, 1, 1,
-                                                 1, 1, 1, 1, 1, 1, 1, 1};
+    static const int binary[EX_PG_PARAMS_MAX] = {
+        1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
     const char *values[EX_PG_PARAMS_MAX];
     int lengths[EX_PG_PARAMS_MAX];
     int count = params ? params->count : 0;
@@ -115,8 +114,8 @@ static int send_statement(
         }
     }
     return PQsendQueryParams(
-        pg, sql, count, params ? params->types : NULL, values, lengths,
-        binary, 1);
+        pg, sql, count, params ? params->types : NULL, values, lengths, binary,
+        1);
 }
 
 /* All of it out, taking in what comes meanwhile, or both sides would wait. */
@@ -210,8 +209,7 @@ static executr_status run_exchange(
 {
     executr_status st = EXECUTR_OK;
 
-    x->deadline_us =
-        ex_monotonic_us() + x->store->base.query_timeout_ms * 1000;
+    x->deadline_us = ex_monotonic_us() + x->store->base.query_timeout_ms * 1000;
     x->fate = EX_PG_FAILED;
     if (params)
         st = ex_buf_status(&params->bytes, "a database statement", err);

@@ -114,8 +114,8 @@ static executr_status ask(
     ex_params_init(&p);
     ex_params_one(&p, EX_PG_INT8);
     ex_item_i64(&p, value);
-    executr_status st = ex_pg_once(
-        (ex_pg_store *)base, EX_PG_REPEATABLE, sql, &p, out, err);
+    executr_status st =
+        ex_pg_once((ex_pg_store *)base, EX_PG_REPEATABLE, sql, &p, out, err);
     ex_params_clear(&p);
     return st;
 }
@@ -177,9 +177,9 @@ executr_status ex_pg_executors(
 {
     PGresult *rows = NULL;
 
-    executr_status st = ask(
-        base, "SELECT * FROM executr_executors($1)", seen_within_ms, &rows,
-        err);
+    executr_status st =
+        ask(base, "SELECT * FROM executr_executors($1)", seen_within_ms, &rows,
+            err);
     for (int row = 0; !st && row < PQntuples(rows); row++)
         st = read_executor(rows, row, out, err);
     PQclear(rows);

@@ -101,8 +101,8 @@ static void read_numbers(const reader *r, struct executr_job *job)
 }
 
 executr_status ex_pg_record(
-    const PGresult *rows, int row, executr_jobs *jobs,
-    struct executr_job **out, executr_error *err)
+    const PGresult *rows, int row, executr_jobs *jobs, struct executr_job **out,
+    executr_error *err)
 {
     reader r = {rows, row, &jobs->arena, 0};
     struct executr_job *job;
@@ -226,9 +226,9 @@ executr_status ex_pg_get(
         st = ex_pg_no_job(id, err);
     if (!st)
         st = ex_pg_record(rows, 0, jobs, &job, err);
-    if (!st)
+    if (job)
         job->has_output = (parts & EXECUTR_PART_OUTPUT) != 0;
-    if (!st && (parts & EXECUTR_PART_ATTEMPTS))
+    if (!st && job && (parts & EXECUTR_PART_ATTEMPTS))
         st = read_attempts(rows, jobs, job, err);
     PQclear(rows);
     ex_params_clear(&p);

@@ -11,7 +11,11 @@ static const char sql[] =
     " $12, $13, $14, $15)";
 
 /* What executr_submit says of a job it did not insert. */
-enum { REPEATED = 1, OTHER_JOB = 2, NO_BINARY = 3 };
+enum {
+    REPEATED = 1,
+    OTHER_JOB = 2,
+    NO_BINARY = 3
+};
 
 typedef struct submission {
     ex_submit *jobs;
@@ -212,8 +216,7 @@ executr_status ex_pg_submit(
     if (!count)
         return EXECUTR_OK;
     /* Ids are new, so a job that is there already is one of these. */
-    executr_status st =
-        ex_pg_run(store, EX_PG_REPEATABLE, submit_all, &s, err);
+    executr_status st = ex_pg_run(store, EX_PG_REPEATABLE, submit_all, &s, err);
     if (!st) {
         ex_pg_floor_lower(store, s.lowest_seq + 1);
         ex_pg_tell(store);

@@ -24,8 +24,8 @@ executr_status ex_pg_upkeep(
     ex_params_one(&p, EX_PG_INT4);
     ex_item_i32(&p, rules->max_lost_attempts);
     executr_status st = ex_pg_once(
-        store, EX_PG_REPEATABLE, "SELECT * FROM executr_upkeep($1, $2, $3)",
-        &p, &rows, err);
+        store, EX_PG_REPEATABLE, "SELECT * FROM executr_upkeep($1, $2, $3)", &p,
+        &rows, err);
     if (!st) {
         out->recovered = ex_pg_i32(rows, 0, 0);
         out->failed = ex_pg_i32(rows, 0, 1);
@@ -87,8 +87,7 @@ executr_status ex_pg_cleanup(
     pthread_mutex_lock(&store->cleanup_lock);
     if (ex_uuid_compare(&store->cleanup_after, &start) == 0)
         st = ex_pg_once(
-            store, EX_PG_REPEATABLE, "SELECT executr_sweep()", NULL, NULL,
-            err);
+            store, EX_PG_REPEATABLE, "SELECT executr_sweep()", NULL, NULL, err);
     while (!st && !end && *deleted < CLEANUP_LIMIT)
         st = clean_page(store, retention_ms, deleted, &end, err);
     pthread_mutex_unlock(&store->cleanup_lock);

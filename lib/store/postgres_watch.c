@@ -61,8 +61,8 @@ static void connect_watcher(ex_pg_store *store)
     executr_status st = ex_pool_connect(
         store->pool, now + store->base.query_timeout_ms * 1000, &w->pg, &err);
     if (!st)
-        st = ex_pg_direct(
-            store, w->pg, "LISTEN executr_jobs", NULL, NULL, &err);
+        st =
+            ex_pg_direct(store, w->pg, "LISTEN executr_jobs", NULL, NULL, &err);
     if (st)
         disconnect(store, &err);
     else
@@ -167,8 +167,8 @@ static int32_t doze(
         return -1;
     }
     /* The counter starts over; `news` says whether there is any. */
-    if (fds[1].revents &&
-        read(store->news_fd, &count, sizeof count) < 0 && errno != EAGAIN) {
+    if (fds[1].revents && read(store->news_fd, &count, sizeof count) < 0 &&
+        errno != EAGAIN) {
         ex_ignore(ex_fail_errno(err, errno, "read an eventfd"));
         return -1;
     }

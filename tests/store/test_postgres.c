@@ -101,13 +101,12 @@ static int64_t figure(const char *table, const char *what)
 {
     executr_store_free(store);
     store = NULL;
-    while (number(
-        "SELECT count(*) FROM pg_stat_activity WHERE application_name ="
-        " 'executr' AND datname = current_database()"))
+    while (
+        number("SELECT count(*) FROM pg_stat_activity WHERE application_name ="
+               " 'executr' AND datname = current_database()"))
         usleep(10000);
     return number(
-        "SELECT %s FROM pg_stat_user_tables WHERE relname = '%s'", what,
-        table);
+        "SELECT %s FROM pg_stat_user_tables WHERE relname = '%s'", what, table);
 }
 
 Test(tables, are_never_read_whole, .timeout = 110)
@@ -145,8 +144,9 @@ Test(tables, are_read_no_further_than_needed, .timeout = 110)
         end_all(take("e1", 1));
     int64_t looked_up = figure("jobs", "idx_tup_fetch");
     cr_expect(looked_up <= 500, "%lld rows for 100", (long long)looked_up);
-    cr_expect(number("SELECT idx_tup_read FROM pg_stat_user_indexes"
-                     " WHERE indexrelname = 'queue_pkey'") <= 10000);
+    cr_expect(
+        number("SELECT idx_tup_read FROM pg_stat_user_indexes"
+               " WHERE indexrelname = 'queue_pkey'") <= 10000);
 }
 
 /* Room in a page is made of versions that nobody can see, and any transaction
@@ -177,26 +177,25 @@ Test(tables, update_jobs_within_their_page, .timeout = 110)
 
 /* ---- People. */
 
-static const char guide_query[] =
-    "UPDATE jobs"
-    " SET status = 'running',"
-    "    executor_id = 'test',"
-    "    started_at = NOW(),"
-    "    last_heartbeat = NOW()"
-    " WHERE id = ("
-    "    SELECT id FROM jobs"
-    "    WHERE status = 'pending'"
-    "    ORDER BY"
-    "        CASE priority"
-    "            WHEN 'foreground' THEN 1"
-    "            WHEN 'background' THEN 2"
-    "            WHEN 'best_effort' THEN 3"
-    "        END,"
-    "        created_at"
-    "    FOR UPDATE SKIP LOCKED"
-    "    LIMIT 1"
-    " )"
-    " RETURNING *";
+static const char guide_query[] = "UPDATE jobs"
+                                  " SET status = 'running',"
+                                  "    executor_id = 'test',"
+                                  "    started_at = NOW(),"
+                                  "    last_heartbeat = NOW()"
+                                  " WHERE id = ("
+                                  "    SELECT id FROM jobs"
+                                  "    WHERE status = 'pending'"
+                                  "    ORDER BY"
+                                  "        CASE priority"
+                                  "            WHEN 'foreground' THEN 1"
+                                  "            WHEN 'background' THEN 2"
+                                  "            WHEN 'best_effort' THEN 3"
+                                  "        END,"
+                                  "        created_at"
+                                  "    FOR UPDATE SKIP LOCKED"
+                                  "    LIMIT 1"
+                                  " )"
+                                  " RETURNING *";
 
 static void run_by_hand(const char *prefix)
 {
@@ -337,4 +336,18 @@ Test(word, is_listened_for_again_after_the_connection_broke)
         told = listen_with(store, 1, 50);
         sql("NOTIFY executr_jobs");
     }
+}
+
+/* ---- Texts. */
+
+Test(tables, take_messages_that_are_no_utf8)
+{
+    ex_uuid id = put_running("e1");
+    executr_report report = report_of(EXECUTR_ATTEMPT_FAILED);
+    ex_finish entry = end_of("e1", &id, &report);
+
+    report.error_message = "bad \xff\xc3 bytes";
+    must(finish(&entry, 1));
+    cr_expect_str_eq(
+        look(&id, 0)->error_message, "bad \xef\xbf\xbd\xef\xbf\xbd bytes");
 }

@@ -78,10 +78,14 @@ Test(pool, reads_its_own_parameters_and_leaves_the_others)
 Test(pool, refuses_parameters_that_make_no_sense)
 {
     const char *bad[] = {
-        "pool_max_conns=0",         "pool_max_conns=x",
-        "pool_max_conns=",          "pool_min_conns=-1",
-        "pool_max_conn_lifetime=5", "pool_max_conn_idle_time=0s",
-        "pool_size=3",              "pool_max_conns=2&pool_min_conns=3",
+        "pool_max_conns=0",
+        "pool_max_conns=x",
+        "pool_max_conns=",
+        "pool_min_conns=-1",
+        "pool_max_conn_lifetime=5",
+        "pool_max_conn_idle_time=0s",
+        "pool_size=3",
+        "pool_max_conns=2&pool_min_conns=3",
         "sslmode_=require"};
     ex_pool *pool = NULL;
 
@@ -341,11 +345,9 @@ Test(pool, gives_up_on_a_host_that_says_nothing)
     char url[100];
 
     options.query_timeout_ms = 600;
-    snprintf(
-        url, sizeof url, "postgres://u@127.0.0.1:%d/d", open_black_hole());
+    snprintf(url, sizeof url, "postgres://u@127.0.0.1:%d/d", open_black_hole());
     expect_status(
-        EXECUTR_E_UNAVAILABLE,
-        executr_store_open(url, &options, &store, &err));
+        EXECUTR_E_UNAVAILABLE, executr_store_open(url, &options, &store, &err));
 }
 
 /* The first host of a cluster is gone without a word: the second must do. */

@@ -220,8 +220,11 @@ DECLARE
     slots integer[] := p_slots; -- those still to be served
     ids uuid[];                 -- taken out of the queue just now
     took integer;
+    wanted integer;
     ran integer;
     missed integer[];
+    mark executr_job_row;
+    words CONSTANT text[] := '{foreground,background,best_effort}';
     counts bigint[] := '{0,0,0}';
     all_ids uuid[] := '{}';
     all_slots integer[] := '{}';
@@ -241,18 +244,28 @@ BEGIN
     FOR p IN 1..3 LOOP
         CONTINUE WHEN p_floors[p] IS NULL;
         WHILE cardinality(slots) > 0 LOOP
+            wanted := cardinality(slots);
             WITH picked AS MATERIALIZED (
                 SELECT q.ctid AS place, q.job_id FROM queue q
                 WHERE q.priority = p::smallint AND q.seq >= p_floors[p]
                     AND (p_types IS NULL OR q.type = ANY (p_types))
                     AND q.demands & ~p_offers = 0
-                ORDER BY q.seq LIMIT cardinality(slots)
+                ORDER BY q.seq LIMIT wanted
                 FOR UPDATE SKIP LOCKED
             ), taken AS (
                 DELETE FROM queue
                 WHERE ctid = ANY (ARRAY(SELECT place FROM picked))
             )
-            SELECT array_agg(job_id), count(*) INTO ids, took FROM picked;
+            SELECT array_agg(job_id), count(*),
+                CASE WHEN count(*) < wanted THEN (
+                    SELECT q.seq FROM queue q WHERE q.priority = p::smallint
+                    ORDER BY q.seq DESC LIMIT 1) END
+            INTO ids, took, mark.seq FROM picked;
+            IF mark.seq IS NOT NULL THEN
+                mark.slot := 0;
+                mark.priority := words[p];
+                RETURN NEXT mark;
+            END IF;
             EXIT WHEN took = 0;
             counts[p] := counts[p] + took;
             RETURN QUERY
@@ -287,6 +300,7 @@ BEGIN
                 slots := ARRAY(SELECT slots[u.k] FROM unnest(missed) AS u (k))
                     || slots[took + 1:];
             END IF;
+            EXIT WHEN took < wanted;
         END LOOP;
     END LOOP;
     IF cardinality(all_ids) > 0 THEN
