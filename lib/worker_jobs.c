@@ -349,14 +349,16 @@ static void on_end(void *ctx, uint64_t token, const executr_result *result)
 
     if (!work)
         return;
-    if (work->dropped)
+    if (work->dropped) {
         ex_work_free(worker, work);
-    else if (
+    } else if (
         work->returned &&
-        executr_result_outcome(result) == EXECUTR_OUTCOME_LOST)
+        executr_result_outcome(result) == EXECUTR_OUTCOME_LOST) {
         ex_work_return(worker, work, "its lease could not be renewed");
-    else
+    } else {
+        work->returned = 0; /* its own end came before the kill: it counts */
         ex_work_ended(worker, work, result);
+    }
 }
 
 executr_status ex_worker_run_programs(

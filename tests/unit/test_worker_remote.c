@@ -175,3 +175,21 @@ Test(worker_remote, heartbeat_that_hangs_is_given_up_and_sent_again)
         "{\"cancel\":[],\"lost\":[\"0192f0c1-7a7e-7cc3-98c4-dc0c0c073901\"]}");
     wait_for_death(pid);
 }
+
+/* It ignores SIGTERM, so the kill at the end of its lease comes after its own
+ * end, by timeout, has begun. */
+Test(worker_remote, exclusive_job_that_timed_out_is_not_given_back)
+{
+    fill_cache();
+    options.heartbeat_interval_ms = 1000;
+    options.kill_grace_ms = 3600000;
+    add_job(1, 1, "pid");
+    jobs_json[strlen(jobs_json) - 1] = '\0';
+    strcat(jobs_json, ",\"timeout\":\"50ms\"}");
+    answer("POST", "/api/v1/jobs/report", 503, "");
+    start_remote(503);
+    wait_for_death(wait_for_pid("pid"));
+    const char *report = wait_for_report();
+    cr_expect(strstr(report, "\"timeout\"") != NULL, "%s", report);
+    cr_expect_not(strstr(report, "uncounted"), "%s", report);
+}
