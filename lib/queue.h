@@ -59,7 +59,9 @@ typedef struct ex_waiter {
     uint64_t filter; /* equal for equal filters */
     uint64_t turn;   /* when it was parked: the order of the list */
     int32_t listed;
-    int32_t sent_away; /* its executor said goodbye: it shall not sleep */
+    struct ex_waiter *next_parked; /* of all, also while it is not listed */
+    struct ex_waiter *before_parked;
+    int32_t sent_away; /* its executor left: it shall neither sleep nor take */
     ex_word word; /* not yet answered by a claim */
 } ex_waiter;
 
@@ -81,7 +83,8 @@ struct executr_queue {
     ex_waiter *last;
     uint64_t turns;
     uint64_t told_turn; /* where the next round of ex_queue_wake_any begins */
-    int64_t parked;     /* in the list or not */
+    ex_waiter *waiters; /* in the list or not, and how many */
+    int64_t parked;
     int64_t asleep;
     int32_t announced;  /* what upkeep told the store about waiters */
     int32_t slept;      /* someone slept since then */
@@ -142,7 +145,8 @@ void ex_queue_tell_alike(
 void ex_queue_pass_on(
     executr_queue *queue, const ex_word *word, uint64_t filter);
 
-/* End the waits of an executor's claims that found nothing so far. */
+/* End the waits of an executor's claims; what they are just getting goes
+ * back. */
 void ex_queue_unpark(executr_queue *queue, const char *executor_id);
 
 /* queue_upkeep.c */

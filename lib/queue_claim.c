@@ -26,10 +26,12 @@ executr_status ex_queue_run_claim(
 {
     ex_claim *claims = records;
 
+    executr_status st =
+        queue->store->ops->claim(queue->store, claims, count, err);
     /* A failed run may have left something in a list; nothing was claimed. */
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count && st; i++)
         claims[i].jobs->count = 0;
-    return queue->store->ops->claim(queue->store, claims, count, err);
+    return st;
 }
 
 size_t ex_queue_weigh_claim(const void *record)
@@ -89,6 +91,10 @@ static int32_t park(executr_queue *queue, ex_waiter *waiter)
     if (may) {
         queue->parked++;
         waiter->turn = ++queue->turns;
+        waiter->next_parked = queue->waiters;
+        if (queue->waiters)
+            queue->waiters->before_parked = waiter;
+        queue->waiters = waiter;
     }
     pthread_mutex_unlock(&queue->lock);
     return may;
@@ -116,8 +122,20 @@ static int32_t has(const executr_jobs *jobs, const ex_word *word)
     return 0;
 }
 
+static void unpark(executr_queue *queue, ex_waiter *waiter)
+{
+    ex_waiter_unlist(queue, waiter);
+    if (waiter->before_parked)
+        waiter->before_parked->next_parked = waiter->next_parked;
+    else
+        queue->waiters = waiter->next_parked;
+    if (waiter->next_parked)
+        waiter->next_parked->before_parked = waiter->before_parked;
+    queue->parked--;
+}
+
 /*
- * After the last claim, which answered `word` unless it failed: off the list,
+ * After the last claim, which answered `word` unless it failed: off the lists,
  * and pass on what others should hear.
  */
 static void leave(
@@ -128,8 +146,7 @@ static void leave(
     int32_t unanswered = claimed || (filled && !has(jobs, word));
 
     pthread_mutex_lock(&queue->lock);
-    ex_waiter_unlist(queue, waiter);
-    queue->parked--;
+    unpark(queue, waiter);
     if (!has(jobs, &waiter->word))
         ex_queue_pass_on(queue, &waiter->word, waiter->filter);
     if (!claimed && filled && word->told == EX_TOLD_OF_SOME)
@@ -181,7 +198,8 @@ static int32_t sleep_until(
            rc != ETIMEDOUT)
         rc = pthread_cond_timedwait(&waiter->woken, &queue->lock, deadline);
     queue->asleep--;
-    int32_t told = waiter->word.told && !queue->draining;
+    int32_t told =
+        waiter->word.told && !queue->draining && !waiter->sent_away;
     pthread_mutex_unlock(&queue->lock);
     return told && !has_passed(deadline);
 }
@@ -190,6 +208,34 @@ static executr_status claim_now(
     executr_queue *queue, ex_claim *claim, executr_error *err)
 {
     return ex_lane_call(&queue->claim, claim, 1, err);
+}
+
+/*
+ * Its executor left while a claim was asking the store: the jobs it got may
+ * have come after the goodbye, which then did not give them back.
+ */
+static executr_status give_back(
+    executr_queue *queue, ex_claim *claim, executr_error *err)
+{
+    executr_report report = EXECUTR_REPORT_INIT;
+    executr_status st = EXECUTR_OK;
+
+    report.status = EXECUTR_ATTEMPT_FAILED;
+    report.uncounted = 1;
+    report.error_message = "its executor left";
+    for (size_t i = 0; i < claim->jobs->count && !st; i++) {
+        const struct executr_job *job = claim->jobs->items[i];
+        ex_finish end = {
+            .executor_id = claim->request->executor_id, .report = &report};
+        report.attempt = job->attempt;
+        st = ex_queue_id(job->id, &end.id, err);
+        if (!st)
+            st = ex_lane_call(&queue->finish, &end, 1, err);
+    }
+    claim->jobs->count = 0;
+    if (!st)
+        ex_queue_wake_any(queue);
+    return st;
 }
 
 static executr_status claim_waiting(
@@ -212,6 +258,8 @@ static executr_status claim_waiting(
     } while (!st && claim->jobs->count == 0 &&
              sleep_until(queue, &waiter, &deadline));
     leave(queue, &waiter, &word, claim->jobs, st);
+    if (!st && waiter.sent_away && claim->jobs->count > 0)
+        st = give_back(queue, claim, err);
     return st;
 }
 
@@ -246,12 +294,10 @@ executr_status executr_queue_claim(
     return st;
 }
 
-/* A claim that is asking the store right now may still come back with a job;
- * its executor's lease on it runs out if nobody is there to hear of it. */
 void ex_queue_unpark(executr_queue *queue, const char *executor_id)
 {
     pthread_mutex_lock(&queue->lock);
-    for (ex_waiter *w = queue->first; w; w = w->next) {
+    for (ex_waiter *w = queue->waiters; w; w = w->next_parked) {
         if (strcmp(w->request->executor_id, executor_id) != 0)
             continue;
         w->sent_away = 1;

@@ -109,6 +109,31 @@ static executr_status claim(
     return st;
 }
 
+/* Every end gives the job back: the queue can't tell. */
+static executr_status finish(
+    executr_store *store, ex_finish *ends, size_t count, const ex_rules *rules,
+    executr_error *err)
+{
+    memory_store *m = of(store);
+
+    (void)rules;
+    executr_status st = enter(m, err);
+    if (st)
+        return st;
+    for (size_t i = 0; i < count; i++) {
+        ends[i].result = EXECUTR_E_NOT_FOUND;
+        for (size_t k = 0; k < m->job_count; k++) {
+            if (ex_uuid_compare(&ends[i].id, &m->jobs[k].id) != 0)
+                continue;
+            m->jobs[k].claimed = 0;
+            ends[i].job_status = EXECUTR_JOB_PENDING;
+            ends[i].result = EXECUTR_OK;
+        }
+    }
+    leave(m);
+    return EXECUTR_OK;
+}
+
 static executr_status list(
     executr_store *store, const executr_filter *filter, executr_jobs *jobs,
     executr_error *err)
@@ -288,6 +313,7 @@ static const ex_store_ops ops = {
     .parallel = 2,
     .submit = submit,
     .claim = claim,
+    .finish = finish,
     .list = list,
     .upkeep = upkeep,
     .cleanup = cleanup,

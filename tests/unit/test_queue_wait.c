@@ -248,6 +248,49 @@ Test(queue_wait, ends_when_the_queue_is_drained)
     cr_assert_eq(late.got, 0);
 }
 
+/* The one waiter asks the store, which does not answer yet. */
+static void wake_behind_lock(void)
+{
+    ex_waiter *listed = NULL;
+
+    pthread_mutex_lock(&store->lock);
+    ex_queue_wake_any(queue);
+    while (!listed || asleep() > 0) {
+        pthread_mutex_lock(&queue->lock);
+        listed = queue->first;
+        pthread_mutex_unlock(&queue->lock);
+        usleep(100);
+    }
+}
+
+Test(queue_wait, ends_with_its_executor_though_it_was_told_of_jobs)
+{
+    waiting one[1] = {0};
+
+    start(one, 1);
+    wake_behind_lock();
+    ex_queue_wake_any(queue);
+    ex_queue_unpark(queue, "tester");
+    pthread_mutex_unlock(&store->lock);
+    cr_assert_eq(finish(one, 1), 0);
+    cr_assert_eq(store->claim_requests, 2);
+    cr_assert_null(queue->waiters);
+}
+
+Test(queue_wait, gives_back_what_comes_after_its_executor_left)
+{
+    waiting one[1] = {0};
+
+    start(one, 1);
+    memory_store_slip_in(store, "a");
+    wake_behind_lock();
+    ex_queue_unpark(queue, "tester");
+    pthread_mutex_unlock(&store->lock);
+    cr_assert_eq(finish(one, 1), 0);
+    cr_assert_eq(store->job_count, 1);
+    cr_assert_eq(store->jobs[0].claimed, 0);
+}
+
 Test(queue_wait, fails_with_the_store_and_leaves_no_trace)
 {
     waiting one = {0};
@@ -257,6 +300,7 @@ Test(queue_wait, fails_with_the_store_and_leaves_no_trace)
     cr_assert_eq(one.status, EXECUTR_E_UNAVAILABLE);
     cr_assert_eq(queue->parked, 0);
     cr_assert_null(queue->first);
+    cr_assert_null(queue->waiters);
     cr_assert_eq(executr_queue_healthy(queue), 0);
 }
 
