@@ -22,6 +22,8 @@ typedef struct api {
     int64_t max_binary_bytes;
     int64_t max_output_bytes;
     atomic_int stopping; /* long answers end soon */
+    atomic_int follows;  /* answers that wait for a job, each a thread */
+    int32_t max_follows;
     executr_log log;
 } api;
 
@@ -57,6 +59,7 @@ typedef struct api_response {
     int32_t which;
     int32_t follow;
     int64_t length; /* of the stream; -1 unknown */
+    atomic_int *counted; /* counts this answer while it lasts; or NULL */
 } api_response;
 
 typedef struct api_route {

@@ -20,12 +20,16 @@
 #include "base/fail.h"
 #include "base/log.h"
 #include "base/time.h"
+#include "framing.h"
+#include "peer.h"
 
 #define READ_PIECE 16384
 #define BODY_DEADLINE_US (INT64_C(60) * 1000000)
 #define BODY_SLOWEST (64 * 1024) /* bytes a second beyond the deadline */
 #define DRAIN_US (INT64_C(3) * 1000000)
 #define CLOSE_US (INT64_C(8) * 1000000) /* for answers under way at the end */
+
+_Static_assert(FRAMING_HEADERS == MG_MAX_HEADERS, "all headers are seen");
 
 struct http_server {
     struct mg_context *context;
@@ -48,31 +52,16 @@ typedef struct exchange {
     int32_t broken;   /* the body has no end that can be found */
 } exchange;
 
-static size_t count_header(const struct mg_request_info *info, const char *name)
+static void read_framing(const struct mg_request_info *info, framing *out)
 {
-    size_t count = 0;
-    for (int i = 0; i < info->num_headers; i++)
-        count += strcasecmp(info->http_headers[i].name, name) == 0;
-    return count;
-}
-
-/* Why this request can't be told apart from another; NULL if it can. */
-static const char *ambiguity(const struct mg_request_info *info)
-{
-    size_t lengths = count_header(info, "Content-Length");
-    size_t encodings = count_header(info, "Transfer-Encoding");
-    if (info->num_headers >= MG_MAX_HEADERS)
-        return "too many headers";
-    if (lengths > 1)
-        return "more than one Content-Length";
-    if (encodings > 1)
-        return "more than one Transfer-Encoding";
-    if (lengths && encodings)
-        return "both Content-Length and Transfer-Encoding";
-    if (info->http_version && strcmp(info->http_version, "1.1") == 0 &&
-        count_header(info, "Host") != 1)
-        return "there must be one Host header";
-    return NULL;
+    out->version = info->http_version ? info->http_version : "";
+    out->path = info->request_uri;
+    out->count = 0;
+    for (int i = 0; i < info->num_headers && i < FRAMING_HEADERS; i++) {
+        out->names[i] = info->http_headers[i].name;
+        out->values[i] = info->http_headers[i].value;
+        out->count++;
+    }
 }
 
 static const char *reason_of(int32_t status)
@@ -104,12 +93,28 @@ static void put_head(
 typedef struct stream_target {
     exchange *x;
     int32_t chunked;
+    int32_t looked; /* for the socket */
+    int socket;     /* or -1 */
 } stream_target;
+
+/* Nothing is written, so nothing can fail: ask for the reader itself. */
+static int32_t probe(stream_target *target)
+{
+    const struct mg_request_info *info = target->x->info;
+    const http_server *server = info->user_data;
+    if (!target->looked)
+        target->socket =
+            peer_find(info->remote_addr, info->remote_port, server->port);
+    target->looked = 1;
+    return target->socket >= 0 && peer_gone(target->socket) ? -1 : 0;
+}
 
 static int32_t stream_write(void *ctx, const void *data, size_t length)
 {
     stream_target *target = ctx;
     const char *at = data;
+    if (length == 0)
+        return probe(target);
     while (length > 0) {
         unsigned piece = length > (1 << 20) ? 1 << 20 : (unsigned)length;
         int n = target->chunked
@@ -127,7 +132,7 @@ static void send_stream(api *a, exchange *x, api_response *response)
 {
     executr_error err;
     ex_buf head;
-    stream_target target = {x, response->length < 0};
+    stream_target target = {x, response->length < 0, 0, -1};
     ex_buf_init(&head, 65536);
     put_head(&head, response, response->length, 0);
     mg_disable_keep_alive(x->connection);
@@ -139,8 +144,10 @@ static void send_stream(api *a, exchange *x, api_response *response)
         response->stream(a, response, stream_write, &target, &err);
     if (st) /* the reader sees a short body; we say why */
         ex_log(
-            &a->log, EXECUTR_LOG_WARN, "answer cut short", "error", err.message,
-            NULL);
+            &a->log,
+            err.status == EXECUTR_E_CALLBACK ? EXECUTR_LOG_DEBUG
+                                             : EXECUTR_LOG_WARN,
+            "answer cut short", "error", err.message, NULL);
     else if (target.chunked)
         mg_send_chunk(x->connection, "", 0);
 }
@@ -265,19 +272,16 @@ static void fill_request(
     request->idempotency_key = mg_get_header(connection, "Idempotency-Key");
 }
 
-static int has_body(const struct mg_request_info *info)
-{
-    return info->content_length > 0 ||
-           count_header(info, "Transfer-Encoding") > 0;
-}
-
 /* Check, find, read, answer; the response is filled at the end. */
 static void serve(api *a, exchange *x, ex_buf *body, api_response *response)
 {
     api_request request = {0};
-    const char *unclear = ambiguity(x->info);
+    framing shape;
+    read_framing(x->info, &shape);
+    const char *unclear = framing_problem(&shape);
     fill_request(x->info, x->connection, &request);
-    x->whole = !has_body(x->info);
+    x->whole = x->info->content_length <= 0 &&
+               framing_count(&shape, "Transfer-Encoding") == 0;
     x->head = strcmp(request.method, "HEAD") == 0;
     if (unclear) {
         x->whole = 0;
@@ -379,9 +383,10 @@ static int refuse(
     exchange x = {.connection = connection, .broken = 1};
     api_response response;
     api_response_init(&response);
+    int theirs = status < 500 || status == 505; /* a version of HTTP */
     api_errorf(
-        &response, status < 500 ? 400 : status,
-        status < 500 ? "bad_request" : "internal", NULL,
+        &response, theirs ? 400 : status, theirs ? "bad_request" : "internal",
+        NULL,
         "the request can't be understood: %s", text && *text ? text : "HTTP");
     send_answer(NULL, &x, &response);
     api_response_clear(&response);

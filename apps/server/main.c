@@ -164,7 +164,8 @@ static executr_status open_queue(api *a, executr_error *err)
     options.cleanup_interval_ms = set.cleanup_interval_ms;
     options.max_output_bytes = set.max_output_bytes;
     options.max_lost_attempts = (int32_t)set.max_lost_attempts;
-    options.max_parked = set.http.max_connections - UNPARKED;
+    options.max_parked =
+        set.http.max_connections - UNPARKED - a->max_follows;
     options.log = a->log;
     options.events = metrics_events(a->metrics);
     st = executr_queue_open(a->store, &options, &queue, err);
@@ -299,6 +300,7 @@ int main(int argc, char **argv)
         return code;
     a.max_binary_bytes = set.max_binary_bytes;
     a.max_output_bytes = set.max_output_bytes;
+    a.max_follows = (int32_t)(set.http.max_connections / 8);
     app_worker_settings.max_output_bytes = set.max_output_bytes;
     ex_buf url;
     ex_buf_init(&url, 8192);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* The table of routes and what all of them share: finding, errors, answers. */
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "api.h"
@@ -53,6 +55,9 @@ void api_response_init(api_response *response)
 
 void api_response_clear(api_response *response)
 {
+    if (response->counted)
+        atomic_fetch_sub(response->counted, 1);
+    response->counted = NULL;
     ex_buf_clear(&response->headers);
     ex_buf_clear(&response->body);
 }
@@ -151,7 +156,7 @@ void api_errorf(
         ex_json_add_string(&w, "field", field);
     ex_json_close(&w, '}');
     ex_json_close(&w, '}');
-    if (status == 503)
+    if (status == 503 || status == 429)
         ex_buf_puts(&response->headers, "Retry-After: 1\r\n");
 }
 
@@ -287,6 +292,18 @@ int api_query(
     return found;
 }
 
+/* Digits only, perhaps behind a minus; 0, or -1. */
+static int read_number(const char *text, int64_t *out)
+{
+    const char *digits = text + (*text == '-');
+    char *end;
+    if (*digits < '0' || *digits > '9')
+        return -1;
+    errno = 0;
+    *out = strtoll(text, &end, 10);
+    return errno || *end ? -1 : 0;
+}
+
 int api_query_i64(
     const api_request *request, const char *name, int64_t min, int64_t max,
     int64_t *out, api_response *response)
@@ -294,11 +311,9 @@ int api_query_i64(
     ex_buf text;
     ex_buf_init(&text, 64);
     int found = api_query(request, name, &text, response);
-    long long value = 0;
-    char end;
-    if (found > 0 &&
-        (sscanf(ex_buf_text(&text), "%lld%c", &value, &end) != 1 ||
-         text.failed || text.length > 19 || value < min || value > max)) {
+    int64_t value = 0;
+    if (found > 0 && (text.failed || read_number(ex_buf_text(&text), &value) ||
+                      value < min || value > max)) {
         api_errorf(
             response, 400, "invalid_argument", name,
             "%s must be a whole number from %lld to %lld", name,

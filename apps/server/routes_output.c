@@ -42,11 +42,13 @@ static executr_status follow_output(
             executr_queue_get(queue, response->subject, 0, &jobs, err);
         int over = !st && is_over(executr_jobs_at(jobs, 0));
         executr_jobs_free(jobs);
-        if ((st && !executr_status_retriable(st)) ||
-            atomic_load(&a->stopping))
-            return st ? st : EXECUTR_OK;
+        if (st && !executr_status_retriable(st))
+            return st;
         if (over)
             break;
+        if (atomic_load(&a->stopping)) /* an answer cut short says so */
+            return ex_fail(
+                err, EXECUTR_E_UNAVAILABLE, "the server is stopping");
         if (write(ctx, "", 0)) /* notices a reader that went away */
             return ex_fail(err, EXECUTR_E_CALLBACK, "the reader went away");
         nanosleep(&(struct timespec){0, FOLLOW_STEP_NS}, NULL);
@@ -58,6 +60,28 @@ static executr_status follow_output(
         st = write_output(executr_jobs_at(jobs, 0), response, write, ctx, err);
     executr_jobs_free(jobs);
     return st;
+}
+
+/* Let the answer wait for the job; there is a thread behind each that does, and
+ * the other calls need some too. */
+static void begin_follow(
+    api *a, const executr_job *job, api_response *response)
+{
+    if (atomic_fetch_add(&a->follows, 1) >= a->max_follows) {
+        atomic_fetch_sub(&a->follows, 1);
+        api_errorf(
+            response, 429, "too_many_requests", "follow",
+            "%d outputs are being followed already, the most at once; ask "
+            "again later, or without follow",
+            (int)a->max_follows);
+        return;
+    }
+    response->counted = &a->follows;
+    response->follow = 1;
+    response->stream = follow_output;
+    snprintf(
+        response->subject, sizeof response->subject, "%s",
+        executr_job_id(job));
 }
 
 static int64_t min_i64(int64_t a, int64_t b)
@@ -87,11 +111,7 @@ static void answer_output(
     response->content_type = "application/octet-stream";
     response->which = which;
     if (follow && !is_over(job)) {
-        response->follow = 1;
-        response->stream = follow_output;
-        snprintf(
-            response->subject, sizeof response->subject, "%s",
-            executr_job_id(job));
+        begin_follow(a, job, response);
     } else if (write_output(
                    job, response, ex_buf_write, &response->body, &err)) {
         api_error(response, &err);

@@ -36,6 +36,7 @@ static void start(void)
     atomic_store(&a.queue, queue);
     a.max_binary_bytes = 1000;
     a.max_output_bytes = 1 << 20;
+    a.max_follows = 1;
     api_response_init(&response);
 }
 
@@ -473,4 +474,59 @@ Test(routes, an_idempotency_key_gives_the_first_job_back)
             snprintf(first, sizeof first, "%s", answer("id"));
     }
     cr_expect_str_eq(answer("id"), first);
+}
+
+static int32_t reader_is_gone(void *ctx, const void *data, size_t length)
+{
+    (void)ctx;
+    (void)data;
+    return length == 0 ? -1 : 0;
+}
+
+Test(routes, a_followed_output_ends_when_its_reader_goes)
+{
+    submit();
+    cr_expect_eq(ask("GET", path_of("/stdout?follow=1"), NULL), 200);
+    cr_assert(response.stream);
+    cr_expect_eq(
+        response.stream(&a, &response, reader_is_gone, NULL, &err),
+        EXECUTR_E_CALLBACK);
+    cr_expect_eq(ask("GET", path_of("/stdout?follow=1"), NULL), 200);
+}
+
+Test(routes, a_followed_output_is_cut_short_when_the_server_stops)
+{
+    submit();
+    cr_expect_eq(ask("GET", path_of("/stdout?follow=1"), NULL), 200);
+    atomic_store(&a.stopping, 1);
+    cr_expect_eq(
+        response.stream(&a, &response, ex_buf_write, &response.body, &err),
+        EXECUTR_E_UNAVAILABLE);
+    atomic_store(&a.stopping, 0);
+}
+
+Test(routes, only_so_many_outputs_are_followed_at_once)
+{
+    submit();
+    atomic_int *follows = &a.follows;
+    atomic_store(follows, 1);
+    cr_expect_eq(ask("GET", path_of("/stdout?follow=1"), NULL), 429);
+    cr_expect(strstr(ex_buf_text(&response.headers), "Retry-After: "));
+    cr_expect_eq(ask("GET", path_of("/stdout"), NULL), 200);
+    atomic_store(follows, 0);
+    cr_expect_eq(ask("GET", path_of("/stdout?follow=1"), NULL), 200);
+    cr_expect_eq(atomic_load(follows), 1);
+    api_response_clear(&response);
+    cr_expect_eq(atomic_load(follows), 0);
+}
+
+Test(routes, numbers_of_a_query_are_digits_and_nothing_else)
+{
+    const char *const bad[] = {"", "%201", "+1", "%2B1", "0x10", "1e1", "1%20",
+        "9223372036854775808", "-9223372036854775809", "-", "--1"};
+    char target[64];
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        snprintf(target, sizeof target, "/api/v1/jobs?limit=%s", bad[i]);
+        cr_expect_eq(ask("GET", target, NULL), 400, "%s", bad[i]);
+    }
 }
