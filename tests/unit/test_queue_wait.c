@@ -367,6 +367,13 @@ Test(queue_upkeep, wakes_waiters_on_word_from_others)
 
     open_default();
     start(one, 1);
+    pthread_mutex_lock(&store->lock);
+    while (!store->parked) { /* the sleeper makes upkeep announce it */
+        pthread_mutex_unlock(&store->lock);
+        usleep(100);
+        pthread_mutex_lock(&store->lock);
+    }
+    pthread_mutex_unlock(&store->lock);
     memory_store_slip_in(store, "a");
     pthread_mutex_lock(&store->lock);
     store->told = 1;
