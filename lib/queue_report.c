@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/fail.h"
+#include "base/time.h"
 #include "capture.h"
 
 #define LEASES_MAX 100000
@@ -232,7 +233,8 @@ executr_status executr_queue_heartbeat(
     st = ex_alloc_array(&memory, info.lease_count, sizeof(ex_lease), err);
     if (st)
         return st;
-    ex_heartbeat beat = {&info, memory, 0, UNNAMED_AFTER_MS};
+    ex_heartbeat beat = {
+        &info, memory, 0, UNNAMED_AFTER_MS, ex_monotonic_us()};
     beat.lease_count =
         read_leases(info.leases, info.lease_count, beat.leases);
     st = ex_lane_call(&queue->heartbeat, &beat, 1, err);
@@ -257,7 +259,7 @@ executr_status executr_queue_heartbeat_job(
     info.executor_id = executor_id;
     info.executor_ip = "";
     info.version = "";
-    ex_heartbeat beat = {&info, &inner, 1, -1};
+    ex_heartbeat beat = {&info, &inner, 1, -1, 0};
     st = ex_lane_call(&queue->heartbeat, &beat, 1, err);
     if (!st)
         lease->verdict = inner.verdict;

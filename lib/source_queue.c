@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The source of a worker that shares its process with the queue. Calls of a
- * queue block, so two threads make them, one for claims, which wait, and one
- * for the rest; an eventfd tells the worker's loop of their ends.
+ * queue block, so three threads make them: one for claims, which wait, one for
+ * heartbeats, so that no slow report costs leases, and one for the rest; an
+ * eventfd tells the worker's loop of their ends.
  *
  * A slot belongs to the worker's thread while IDLE or DONE and to the helper
  * while ASKED; it changes hands under the lock.
@@ -20,7 +21,7 @@
 #include "base/fail.h"
 #include "queue.h"
 
-enum { CLAIM, REPORT, HEARTBEAT, GOODBYE, KINDS };
+enum { CLAIM, HEARTBEAT, REPORT, GOODBYE, KINDS };
 enum { IDLE, ASKED, DONE };
 
 /* A claim waits in slices, so that one given up before it was parked ends
@@ -40,7 +41,7 @@ typedef struct queue_source {
     pthread_mutex_t lock;
     pthread_cond_t asked;
     int32_t ending;
-    pthread_t threads[2];
+    pthread_t threads[3];
     int32_t started;
     slot slots[KINDS];
 
@@ -130,6 +131,12 @@ static void help(queue_source *s, int first, int last)
 static void *help_claims(void *ctx)
 {
     help(ctx, CLAIM, CLAIM);
+    return NULL;
+}
+
+static void *help_heartbeats(void *ctx)
+{
+    help(ctx, HEARTBEAT, HEARTBEAT);
     return NULL;
 }
 
@@ -308,12 +315,13 @@ static const ex_source_ops queue_ops = {
 
 static executr_status start_threads(queue_source *s, executr_error *err)
 {
-    static void *(*const work[])(void *) = {help_claims, help_rest};
+    static void *(*const work[])(void *) = {
+        help_claims, help_heartbeats, help_rest};
 
     s->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (s->wake < 0)
         return ex_fail_errno(err, errno, "cannot open an eventfd");
-    while (s->started < 2) {
+    while (s->started < 3) {
         int rc = pthread_create(
             &s->threads[s->started], NULL, work[s->started], s);
         if (rc)

@@ -7,6 +7,7 @@
 
 #include "base/fail.h"
 #include "base/options.h"
+#include "base/time.h"
 
 #define QUERY_TIMEOUT_MS 10000
 
@@ -48,6 +49,14 @@ void executr_store_free(executr_store *store)
 {
     if (store)
         store->ops->close(store);
+}
+
+int64_t ex_heartbeat_unnamed_ms(const ex_heartbeat *beat)
+{
+    if (beat->unnamed_after_ms < 0 || beat->named_us == 0)
+        return beat->unnamed_after_ms;
+    return beat->unnamed_after_ms +
+           (ex_monotonic_us() - beat->named_us) / 1000;
 }
 
 const char *executr_store_kind(const executr_store *store)

@@ -74,7 +74,12 @@ typedef struct ex_heartbeat {
                                  -1: this is not a whole heartbeat (one job's),
                                  touch nothing that is not named, and use
                                  nothing of `info` but executor_id */
+    int64_t named_us; /* when the leases were gathered (ex_monotonic_us): what
+                         was claimed since can't be named; 0: just now */
 } ex_heartbeat;
+
+/* unnamed_after_ms, and what a statement that begins now is late by. */
+int64_t ex_heartbeat_unnamed_ms(const ex_heartbeat *beat);
 
 typedef struct ex_cancel {
     ex_uuid id;

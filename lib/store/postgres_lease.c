@@ -57,7 +57,7 @@ static void add_executors(
     add_figures(p, beats, count, offsetof(executr_heartbeat, cache_max_bytes));
     ex_params_array(p, EX_PG_INT8S, count);
     for (size_t i = 0; i < count; i++)
-        ex_item_i64(p, beats[i]->unnamed_after_ms);
+        ex_item_i64(p, ex_heartbeat_unnamed_ms(beats[i]));
 }
 
 static size_t count_leases(ex_heartbeat *const *beats, size_t count)

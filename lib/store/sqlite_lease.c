@@ -158,7 +158,7 @@ static executr_status gather_running(
 static executr_status release_unnamed(
     ex_sqlite *db, const ex_heartbeat *beat, executr_error *err)
 {
-    int64_t before = db->now_us - beat->unnamed_after_ms * 1000;
+    int64_t before = db->now_us - ex_heartbeat_unnamed_ms(beat) * 1000;
     ex_ids ids = {NULL, 0, 0};
     ex_held job;
 

@@ -3,6 +3,7 @@
  * nobody names, and goodbyes. */
 #include <string.h>
 
+#include "base/time.h"
 #include "store/suite.h"
 
 TestSuite(lease, .init = suite_open, .fini = suite_close);
@@ -223,6 +224,21 @@ Test(lease, nobody_names_is_released)
     cr_expect_eq(number("SELECT max(lost_count) FROM jobs"), 0);
 }
 
+/* A heartbeat that was held up can't name what was claimed meanwhile. */
+Test(lease, is_as_old_as_when_the_others_were_named)
+{
+    executr_heartbeat info = EXECUTR_HEARTBEAT_INIT;
+    ex_uuid id = put_running("e1");
+
+    info.executor_id = "e1";
+    info.executor_ip = "";
+    info.version = "";
+    ex_heartbeat late = {
+        &info, NULL, 0, 0, ex_monotonic_us() - HOUR_MS * 1000};
+    must(store->ops->heartbeat(store, &late, 1, &err));
+    cr_expect_eq(status_of(&id), EXECUTR_JOB_RUNNING);
+}
+
 Test(lease, that_is_young_needs_no_name)
 {
     ex_uuid id = put_running("e1");
@@ -261,7 +277,7 @@ Test(lease, heartbeats_of_many_executors_come_in_one_call)
     executr_heartbeat infos[2] = {
         EXECUTR_HEARTBEAT_INIT, EXECUTR_HEARTBEAT_INIT};
     ex_heartbeat beats[2] = {
-        {&infos[0], leases, 1, 0}, {&infos[1], leases + 1, 2, 0}};
+        {&infos[0], leases, 1, 0, 0}, {&infos[1], leases + 1, 2, 0, 0}};
 
     for (int i = 0; i < 2; i++) {
         infos[i].executor_id = i ? "e2" : "e1";

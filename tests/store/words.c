@@ -177,7 +177,7 @@ void beat(
     int64_t unnamed_after_ms)
 {
     executr_heartbeat info = EXECUTR_HEARTBEAT_INIT;
-    ex_heartbeat whole = {&info, leases, count, unnamed_after_ms};
+    ex_heartbeat whole = {&info, leases, count, unnamed_after_ms, 0};
 
     info.executor_id = executor;
     if (unnamed_after_ms >= 0) {
