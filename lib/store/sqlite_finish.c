@@ -81,10 +81,24 @@ static executr_status wait_for_retry(
     ex_sqlite *db, const ex_held *job, int64_t due_at_us, executr_error *err)
 {
     static const char sql[] =
-        "INSERT INTO waiting (job_id, due_at) VALUES (?, ?)";
+        "INSERT INTO waiting (job_id, due_at) VALUES (?, ?)"
+        " ON CONFLICT DO NOTHING";
+    static const char again[] =
+        "UPDATE waiting SET due_at = ?2 WHERE job_id = ?1";
     ex_stmt s;
 
     executr_status st = ex_stmt_use(&s, db, sql, err);
+    if (st)
+        return st;
+    ex_stmt_uuid(&s, &job->id);
+    ex_stmt_i64(&s, due_at_us);
+    st = ex_stmt_run(&s, err);
+    if (st || ex_sqlite_changes(db) > 0)
+        return st;
+    /* It waits already: it was claimed by hand, see ex_sqlite_enqueue. */
+    ex_deltas_move(
+        &db->deltas, job->priority, EXECUTR_JOB_PENDING, EXECUTR_JOB_RUNNING);
+    st = ex_stmt_use(&s, db, again, err);
     if (st)
         return st;
     ex_stmt_uuid(&s, &job->id);
@@ -241,14 +255,14 @@ static ex_end decide(
         .error_message = report->error_message,
         .report = report};
 
-    if (report->uncounted) {
+    if (report->status == EXECUTR_ATTEMPT_COMPLETED) {
+        end.job_status = EXECUTR_JOB_COMPLETED; /* whatever else it says */
+    } else if (report->uncounted) {
         end.attempt_status = EXECUTR_ATTEMPT_RELEASED;
         end.job_status =
             job->cancel_requested ? EXECUTR_JOB_CANCELLED : EXECUTR_JOB_PENDING;
         end.lost_count = job->lost_count;
         end.keep_results = 1;
-    } else if (report->status == EXECUTR_ATTEMPT_COMPLETED) {
-        end.job_status = EXECUTR_JOB_COMPLETED;
     } else if (job->cancel_requested) {
         end.attempt_status = EXECUTR_ATTEMPT_CANCELLED;
         end.job_status = EXECUTR_JOB_CANCELLED;
@@ -267,10 +281,10 @@ static ex_end decide(
 /* 1 if an attempt recorded as `word` may have come from such a report. */
 static int32_t matches(const executr_report *report, const char *word)
 {
-    if (report->uncounted)
-        return strcmp(word, "released") == 0;
     if (report->status == EXECUTR_ATTEMPT_COMPLETED)
         return strcmp(word, "completed") == 0;
+    if (report->uncounted)
+        return strcmp(word, "released") == 0;
     return strcmp(word, "failed") == 0 || strcmp(word, "cancelled") == 0;
 }
 

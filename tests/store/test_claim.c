@@ -257,6 +257,60 @@ Test(claim, runs_nothing_twice_that_was_claimed_by_hand)
     expect_order(take("e1", 10), (const ex_uuid *[]){&by_hand}, 1);
 }
 
+/* A job that waits for its retry, claimed by hand. */
+static ex_uuid put_waiting_by_hand(void)
+{
+    executr_job_spec spec = spec_of("hand");
+
+    spec.max_retries = 5;
+    ex_uuid id = put_spec(&spec);
+    cr_assert(take_one("e1"));
+    must(end("e1", &id, 1, EXECUTR_ATTEMPT_FAILED));
+    claim_by_hand();
+    return id;
+}
+
+Test(claim, of_a_waiting_job_by_hand_is_watched)
+{
+    ex_uuid id = put_waiting_by_hand();
+
+    make_due();
+    keep_up(0);
+    cr_expect_null(take_one("e1"));
+    expect_counts(0, 1, 0);
+    silence("test");
+    cr_expect_eq(keep_up(1).recovered, 1);
+    cr_expect_eq(status_of(&id), EXECUTR_JOB_PENDING);
+    expect_counts(1, 0, 0);
+    expect_order(take("e1", 10), (const ex_uuid *[]){&id}, 1);
+}
+
+Test(claim, of_a_waiting_job_by_hand_may_fail_again)
+{
+    ex_uuid id = put_waiting_by_hand();
+
+    must(end("test", &id, 0, EXECUTR_ATTEMPT_FAILED));
+    expect_counts(1, 0, 0);
+    make_due();
+    cr_expect_eq(keep_up(0).due, 1);
+    expect_order(take("e1", 10), (const ex_uuid *[]){&id}, 1);
+    expect_counts(0, 1, 0);
+}
+
+Test(claim, of_a_waiting_job_by_hand_may_be_cancelled)
+{
+    ex_uuid id = put_waiting_by_hand();
+
+    expect_status(EXECUTR_E_CANCELLED, cancel(&id));
+    make_due();
+    keep_up(0);
+    cr_expect_null(take_one("e1"));
+    silence("test");
+    cr_expect_eq(keep_up(1).recovered, 1);
+    cr_expect_eq(status_of(&id), EXECUTR_JOB_CANCELLED);
+    expect_counts(0, 0, 0);
+}
+
 Test(claim, forgets_a_job_that_was_claimed_and_ended_by_hand)
 {
     ex_uuid by_hand = put("hand", FOREGROUND);

@@ -292,3 +292,16 @@ Test(finish, counts_what_an_executor_completed)
     cr_expect_eq(known->items[0].jobs_completed, 2);
     executr_executors_free(known);
 }
+
+Test(finish, completed_is_never_given_back)
+{
+    ex_uuid id = put_running("e1");
+    executr_report report = report_of(EXECUTR_ATTEMPT_COMPLETED);
+
+    report.uncounted = 1;
+    ex_finish ends[2] = {
+        end_of("e1", &id, &report), end_of("e1", &id, &report)};
+    must(finish(ends, 2));
+    cr_expect_eq(ends[0].job_status, EXECUTR_JOB_COMPLETED);
+    cr_expect(ends[1].repeated);
+}

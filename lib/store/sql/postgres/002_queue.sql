@@ -342,7 +342,8 @@ BEGIN
     SELECT coalesce(array_agg(job_id), '{}') INTO queued FROM places;
     PERFORM FROM jobs WHERE id = ANY (p_ids) ORDER BY id FOR UPDATE;
     -- From here on nothing about these jobs changes.
-    DELETE FROM waiting WHERE job_id = ANY (p_ids);
+    DELETE FROM waiting WHERE job_id = ANY (ARRAY(
+        SELECT id FROM jobs WHERE id = ANY (p_ids) AND status = 'pending'));
     IF EXISTS (
         SELECT FROM jobs j JOIN queue q
             ON q.priority = executr_priority_number(j.priority)

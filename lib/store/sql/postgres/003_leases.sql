@@ -103,9 +103,20 @@ BEGIN
         UPDATE jobs SET executor_id = NULL, executor_ip = NULL,
             started_at = NULL, last_heartbeat = NULL
         WHERE id = ANY (back);
-        INSERT INTO waiting (job_id, due_at)
-        SELECT id, retry_after FROM jobs
-        WHERE id = ANY (back) AND retry_after IS NOT NULL;
+        -- One that waits already was started by hand, and never counted.
+        WITH waits AS (
+            INSERT INTO waiting (job_id, due_at)
+            SELECT id, retry_after FROM jobs
+            WHERE id = ANY (back) AND retry_after IS NOT NULL
+            ON CONFLICT (job_id) DO UPDATE SET due_at = excluded.due_at
+            RETURNING job_id, xmax <> 0 AS waited
+        )
+        INSERT INTO job_counts (foreground, background, best_effort, running)
+        SELECT -count(*) FILTER (WHERE j.priority = 'foreground'),
+            -count(*) FILTER (WHERE j.priority = 'background'),
+            -count(*) FILTER (WHERE j.priority = 'best_effort'), count(*)
+        FROM waits w JOIN jobs j ON j.id = w.job_id
+        WHERE w.waited HAVING count(*) > 0;
         PERFORM executr_enqueue(ARRAY(
             SELECT id FROM jobs WHERE id = ANY (back)
                 AND retry_after IS NULL));
@@ -488,6 +499,7 @@ SET plan_cache_mode = force_generic_plan SET jit = off
 AS $$
 DECLARE
     ids uuid[];
+    started uuid[];
 BEGIN
     ids := ARRAY(
         SELECT id FROM jobs WHERE id = ANY (p_ids) AND status = 'pending'
@@ -497,9 +509,26 @@ BEGIN
     )
     SELECT coalesce(array_agg(job_id), '{}') INTO ids FROM gone;
     PERFORM executr_enqueue(ids);
-    -- Rows of jobs that somebody changed by hand would stand in the way.
-    DELETE FROM waiting w WHERE w.job_id = ANY (p_ids) AND NOT EXISTS (
-        SELECT FROM jobs j WHERE j.id = w.job_id AND j.status = 'pending');
+    -- The others that don't wait any more were started by hand: from now on
+    -- they count as started, and those that no claim lists have to be watched.
+    WITH gone AS (
+        DELETE FROM waiting w WHERE w.job_id = ANY (p_ids) AND NOT EXISTS (
+            SELECT FROM jobs j WHERE j.id = w.job_id AND j.status = 'pending')
+        RETURNING job_id
+    )
+    SELECT array_agg(job_id) INTO started FROM gone;
+    IF started IS NOT NULL THEN
+        INSERT INTO job_counts (foreground, background, best_effort, running)
+        SELECT -count(*) FILTER (WHERE priority = 'foreground'),
+            -count(*) FILTER (WHERE priority = 'background'),
+            -count(*) FILTER (WHERE priority = 'best_effort'), count(*)
+        FROM jobs WHERE id = ANY (started);
+        PERFORM executr_adopt(ARRAY(
+            SELECT j.id FROM jobs j WHERE j.id = ANY (started)
+                AND NOT EXISTS (
+                    SELECT FROM claims c WHERE c.executor_id = j.executor_id
+                        AND j.id = ANY (c.job_ids))));
+    END IF;
     RETURN cardinality(ids);
 END
 $$;
