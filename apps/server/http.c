@@ -187,12 +187,11 @@ static int read_piece(exchange *x, void *data, size_t size)
     int64_t allowed = x->deadline + x->got * 1000000 / BODY_SLOWEST;
     int n = -1;
     if (ex_monotonic_us() <= allowed)
-        n = mg_read(
-            x->connection, data, size < READ_PIECE ? size : READ_PIECE);
+        n = mg_read(x->connection, data, size < READ_PIECE ? size : READ_PIECE);
     if (n > 0)
         x->got += n;
-    int missing = x->info->content_length >= 0 &&
-                  x->got < x->info->content_length;
+    int missing =
+        x->info->content_length >= 0 && x->got < x->info->content_length;
     x->broken = n < 0 || (n == 0 && missing);
     x->whole = !x->broken && (n == 0 || x->got == x->info->content_length);
     return x->broken ? -1 : n;
@@ -347,9 +346,11 @@ static int turn_away(struct mg_connection *connection)
     return 503;
 }
 
-static int handle(struct mg_connection *connection, void *data)
+/* As a callback and not as a handler of a path, because handlers can only be
+ * set when requests come already. */
+static int handle(struct mg_connection *connection)
 {
-    http_server *server = data;
+    http_server *server = mg_get_user_data(mg_get_context(connection));
     int64_t start = ex_monotonic_us();
     atomic_fetch_add(&server->serving, 1);
     if (atomic_load(&server->closing)) {
@@ -386,8 +387,8 @@ static int refuse(
     int theirs = status < 500 || status == 505; /* a version of HTTP */
     api_errorf(
         &response, theirs ? 400 : status, theirs ? "bad_request" : "internal",
-        NULL,
-        "the request can't be understood: %s", text && *text ? text : "HTTP");
+        NULL, "the request can't be understood: %s",
+        text && *text ? text : "HTTP");
     send_answer(NULL, &x, &response);
     api_response_clear(&response);
     return 0;
@@ -423,15 +424,35 @@ executr_status http_open(
     snprintf(
         threads, sizeof threads, "%lld", (long long)settings->max_connections);
     const char *options[] = {
-        "listening_ports", listen, "num_threads", threads,
-        "enable_keep_alive", "yes", "keep_alive_timeout_ms", "5000",
-        "request_timeout_ms", "10000", "connection_queue", "4096",
-        "listen_backlog", "4096", "tcp_nodelay", "1",
-        "max_request_size", "16384", "enable_directory_listing", "no",
-        "access_control_allow_origin", "", "enable_auth_domain_check", "no",
+        "listening_ports",
+        listen,
+        "num_threads",
+        threads,
+        "enable_keep_alive",
+        "yes",
+        "keep_alive_timeout_ms",
+        "5000",
+        "request_timeout_ms",
+        "10000",
+        "connection_queue",
+        "4096",
+        "listen_backlog",
+        "4096",
+        "tcp_nodelay",
+        "1",
+        "max_request_size",
+        "16384",
+        "enable_directory_listing",
+        "no",
+        "access_control_allow_origin",
+        "",
+        "enable_auth_domain_check",
+        "no",
         NULL};
     struct mg_callbacks callbacks = {
-        .log_message = log_message, .http_error = refuse};
+        .begin_request = handle,
+        .log_message = log_message,
+        .http_error = refuse};
     mg_init_library(0);
     server->context = mg_start(&callbacks, server, options);
     if (!server->context) {
@@ -447,7 +468,6 @@ executr_status http_open(
     struct mg_server_port ports[4];
     int count = mg_get_server_ports(server->context, 4, ports);
     server->port = count > 0 ? ports[0].port : (int32_t)settings->port;
-    mg_set_request_handler(server->context, "/", handle, server);
     *out = server;
     return EXECUTR_OK;
 }
