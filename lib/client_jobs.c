@@ -8,6 +8,8 @@
 #include "base/options.h"
 #include "base/url.h"
 
+#define MAX_OUTPUT ((size_t)256 << 20)
+
 /* A call whose answer is one job. */
 static executr_status call_for_job(
     executr_client *client, ex_call *call, executr_jobs **out,
@@ -21,6 +23,43 @@ static executr_status call_for_job(
     if (!st)
         st = ex_answer_job(&response, out, err);
     ex_http_response_clear(&response);
+    return st;
+}
+
+/* JSON has U+FFFD for bytes that are no UTF-8: only the raw output tells them,
+ * or whether the program wrote U+FFFD itself. */
+static executr_status exact_output(
+    executr_client *client, executr_jobs *jobs, int32_t stream,
+    const char **data, size_t *length, executr_error *err)
+{
+    static const char replacement[] = "\xEF\xBF\xBD";
+    ex_buf raw;
+
+    if (!memmem(*data, *length, replacement, sizeof replacement - 1))
+        return EXECUTR_OK;
+    ex_buf_init(&raw, MAX_OUTPUT);
+    executr_status st = executr_client_output(
+        client, jobs->items[0]->id, stream, 0, 0, ex_buf_write, &raw, err);
+    if (!st) {
+        *data =
+            ex_arena_copy(&jobs->arena, raw.data ? raw.data : "", raw.length);
+        *length = raw.length;
+        st = *data ? EXECUTR_OK : ex_fail_nomem(err);
+    }
+    ex_buf_clear(&raw);
+    return st;
+}
+
+static executr_status exact_outputs(
+    executr_client *client, executr_jobs *jobs, executr_error *err)
+{
+    struct executr_job *job = jobs->items[0];
+
+    executr_status st = exact_output(
+        client, jobs, 1, &job->stdout_data, &job->stdout_length, err);
+    if (!st)
+        st = exact_output(
+            client, jobs, 2, &job->stderr_data, &job->stderr_length, err);
     return st;
 }
 
@@ -38,6 +77,12 @@ executr_status executr_client_get(
     ex_buf_puts(&call.url, job_id);
     st = call_for_job(client, &call, out, err);
     ex_call_clear(&call);
+    if (!st)
+        st = exact_outputs(client, *out, err);
+    if (st) {
+        executr_jobs_free(*out);
+        *out = NULL;
+    }
     return st;
 }
 
