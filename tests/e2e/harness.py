@@ -8,10 +8,12 @@ import itertools
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
+import tempfile
 import time
 import urllib.parse
 
@@ -375,3 +377,56 @@ def script(place, text):
     path.write_text(f"#!/bin/sh\n# {path}\n{text}\n")
     path.chmod(0o755)
     return path
+
+
+class Cluster:
+    """A PostgreSQL of our own, to be stopped and killed at will."""
+
+    def __init__(self, place):
+        self.bin = pathlib.Path(os.environ["EXECUTR_TEST_PG_BIN"])
+        # A socket's path is short, and the postgres user must get there.
+        self.place = pathlib.Path(tempfile.mkdtemp(prefix="executr-pg-e2e."))
+        self.data, self.port = self.place / "data", free_port()
+        self.log = open(place / "postgres.log", "ab")
+        self.owner = []
+        if os.getuid() == 0:
+            shutil.chown(self.place, "postgres", "postgres")
+            self.owner = ["setpriv", "--reuid=postgres", "--regid=postgres",
+                          "--init-groups"]
+        self.place.chmod(0o755)
+        subprocess.run(
+            [*self.owner, self.bin / "initdb", "-D", self.data, "-U",
+             "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8",
+             "--no-sync"], check=True, stdout=self.log, stderr=self.log,
+            cwd="/", env=environment("/"))
+        self.url = f"postgres://postgres@127.0.0.1:{self.port}/postgres"
+        self.process = None
+
+    def start(self, ready=True):
+        self.process = subprocess.Popen(
+            [*self.owner, "setpriv", "--pdeathsig=INT",
+             self.bin / "postgres", "-D", self.data, "-p", str(self.port),
+             "-c", "listen_addresses=127.0.0.1", "-c",
+             f"unix_socket_directories={self.place}", "-c", "fsync=on"],
+            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
+            cwd="/", env=environment("/"), start_new_session=True)
+        if ready:
+            until(self.answers, "PostgreSQL is up", 60, 0.05)
+        return self
+
+    def answers(self):
+        done = subprocess.run(
+            [self.bin / "pg_isready", "-q", "-h", "127.0.0.1", "-p",
+             str(self.port)], check=False, env=environment("/"))
+        return done.returncode == 0
+
+    def stop(self, number=signal.SIGINT):
+        """SIGINT: a fast shutdown; SIGQUIT: a crash."""
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(number)
+            self.process.wait(60)
+
+    def remove(self):
+        self.stop(signal.SIGQUIT)
+        self.log.close()
+        shutil.rmtree(self.place)

@@ -63,6 +63,13 @@ def test_run_gives_output_and_exit_code(system, cli):
     assert done["status"] == "completed" and done["job_id"]
 
 
+def test_run_gives_the_very_bytes(system, cli):
+    path = system.script("printf '\\377\\376\\357\\277\\275'; printf '\\200' >&2")
+    process = cli.start("run", path)
+    assert process.communicate(timeout=30) == (
+        b"\xff\xfe\xef\xbf\xbd", b"\x80")
+
+
 def test_run_of_a_killed_program_is_128_and_the_signal(system, cli):
     path = system.script("kill -9 $$")
     _, err = cli("run", path, code=137)
