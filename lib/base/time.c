@@ -188,8 +188,12 @@ int ex_time_parse(const char *text, int64_t *us)
         take_fraction(&text, &fraction) || take_offset(&text, &offset) ||
         *text)
         return -1;
-    *us = days * DAY_US +
-          ((hour * 60 + minute - offset) * 60 + second) * SECOND_US + fraction;
+    int64_t moment =
+        days * DAY_US +
+        ((hour * 60 + minute - offset) * 60 + second) * SECOND_US + fraction;
+    if (moment < FIRST_US || moment > LAST_US) /* has no text of ours */
+        return -1;
+    *us = moment;
     return 0;
 }
 

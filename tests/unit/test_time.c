@@ -96,6 +96,19 @@ static int64_t duration(const char *text)
     return ms;
 }
 
+Test(time_parse, refuses_moments_that_can_not_be_written)
+{
+    int64_t us;
+    const char *const outside[] = {
+        "0000-01-01T00:00:00+00:01", "9999-12-31T23:59:59.9-00:01",
+        "9999-12-31T23:59:60Z"};
+
+    for (size_t i = 0; i < sizeof outside / sizeof *outside; i++)
+        cr_expect_eq(ex_time_parse(outside[i], &us), -1, "%s", outside[i]);
+    cr_expect_eq(ex_time_parse("0000-01-01T00:00:00Z", &us), 0);
+    cr_expect_eq(ex_time_parse("9999-12-31T23:59:59.999999Z", &us), 0);
+}
+
 Test(duration_parse, takes_units_and_fractions)
 {
     cr_expect_eq(duration("300ms"), 300);
