@@ -20,3 +20,8 @@ if(EXECUTR_SANITIZE)
 elseif(CMAKE_BUILD_TYPE MATCHES "Rel")
     target_compile_definitions(executr_compiler INTERFACE _FORTIFY_SOURCE=2)
 endif()
+
+if(EXECUTR_FUZZ) # coverage to steer by; only the targets have libFuzzer's main
+    target_compile_options(executr_compiler INTERFACE -fsanitize=fuzzer-no-link)
+    target_link_options(executr_compiler INTERFACE -fsanitize=fuzzer-no-link)
+endif()
