@@ -29,7 +29,7 @@ typedef struct api {
 
 typedef struct api_request {
     const char *method;
-    const char *path;  /* decoded, without query string */
+    const char *path;  /* as it was sent, without query string */
     const char *query; /* or NULL */
     const char *content_type;
     const char *authorization;
@@ -38,7 +38,7 @@ typedef struct api_request {
     size_t length;
     executr_read read; /* the body of a route that streams it */
     void *read_ctx;
-    char id[256]; /* what stands for {id} in the path */
+    char id[256]; /* what stands for {id} in the path, decoded */
 } api_request;
 
 struct api_response;

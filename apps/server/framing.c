@@ -2,6 +2,7 @@
 /* The shape of requests, strictly; hides what the standard allows where. */
 #include "framing.h"
 
+#include <ctype.h>
 #include <string.h>
 #include <strings.h>
 
@@ -74,6 +75,18 @@ static const char *bad_length(const framing *f)
                                           : "Transfer-Encoding needs HTTP/1.1";
 }
 
+/* A NUL would end the path where it is decoded, and name something else. */
+static const char *bad_path(const char *path)
+{
+    for (const char *at = strchr(path, '%'); at; at = strchr(at + 1, '%')) {
+        if (!isxdigit((unsigned char)at[1]) || !isxdigit((unsigned char)at[2]))
+            return "the path has a % without two hexadecimal digits";
+        if (at[1] == '0' && at[2] == '0')
+            return "the path has a NUL (%00) in it";
+    }
+    return NULL;
+}
+
 const char *framing_problem(const framing *f)
 {
     /* The web server keeps so many and drops the rest unseen. */
@@ -88,8 +101,5 @@ const char *framing_problem(const framing *f)
         return problem;
     if (strcmp(f->version, "1.1") == 0 && framing_count(f, "Host") != 1)
         return "there must be one Host header";
-    /* What is decoded ends there, so the path would name something else. */
-    if (f->path && strstr(f->path, "%00"))
-        return "the path has a NUL (%00) in it";
-    return NULL;
+    return f->path ? bad_path(f->path) : NULL;
 }

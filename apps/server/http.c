@@ -55,7 +55,7 @@ typedef struct exchange {
 static void read_framing(const struct mg_request_info *info, framing *out)
 {
     out->version = info->http_version ? info->http_version : "";
-    out->path = info->request_uri;
+    out->path = info->local_uri_raw;
     out->count = 0;
     for (int i = 0; i < info->num_headers && i < FRAMING_HEADERS; i++) {
         out->names[i] = info->http_headers[i].name;
@@ -101,10 +101,9 @@ typedef struct stream_target {
 static int32_t probe(stream_target *target)
 {
     const struct mg_request_info *info = target->x->info;
-    const http_server *server = info->user_data;
     if (!target->looked)
         target->socket =
-            peer_find(info->remote_addr, info->remote_port, server->port);
+            peer_find(info->remote_addr, info->remote_port, info->server_port);
     target->looked = 1;
     return target->socket >= 0 && peer_gone(target->socket) ? -1 : 0;
 }
@@ -447,6 +446,8 @@ executr_status http_open(
         "access_control_allow_origin",
         "",
         "enable_auth_domain_check",
+        "no",
+        "decode_url", /* we do: decoded there, a path ends at %00 */
         "no",
         NULL};
     struct mg_callbacks callbacks = {

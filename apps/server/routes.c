@@ -62,6 +62,20 @@ void api_response_clear(api_response *response)
     ex_buf_clear(&response->body);
 }
 
+/* Decode a segment; -1 if it is empty, too long or badly encoded. A slash in
+ * it is part of the id. */
+static int decode_id(const char *segment, size_t length, char id[256])
+{
+    ex_buf text;
+    ex_buf_init(&text, 255);
+    int bad = ex_url_decode(&text, segment, length, 0) || text.failed ||
+              text.length == 0;
+    if (!bad)
+        memcpy(id, ex_buf_text(&text), text.length + 1);
+    ex_buf_clear(&text);
+    return bad ? -1 : 0;
+}
+
 /* 1 if `path` fits `pattern`; its {id} segment goes to `id`. */
 static int fits(const char *pattern, const char *path, char id[256])
 {
@@ -73,11 +87,8 @@ static int fits(const char *pattern, const char *path, char id[256])
         return 0;
     const char *segment = path + head;
     size_t length = strcspn(segment, "/");
-    if (length == 0 || length > 255 || strcmp(segment + length, brace + 4) != 0)
-        return 0;
-    memcpy(id, segment, length);
-    id[length] = '\0';
-    return 1;
+    return strcmp(segment + length, brace + 4) == 0 &&
+           decode_id(segment, length, id) == 0;
 }
 
 static int same_method(const api_route *route, const char *method)
@@ -105,8 +116,9 @@ const api_route *api_find(api_request *request, api_response *response)
             continue;
         if (same_method(&routes[i], request->method))
             found = &routes[i];
-        else if (allow.length == 0 || strchr(routes[i].pattern, '{') ||
-                 strstr(ex_buf_text(&allow), routes[i].method) == NULL)
+        else if (
+            allow.length == 0 || strchr(routes[i].pattern, '{') ||
+            strstr(ex_buf_text(&allow), routes[i].method) == NULL)
             list_methods(&allow, &routes[i]);
     }
     if (!found && allow.length) {
@@ -114,8 +126,7 @@ const api_route *api_find(api_request *request, api_response *response)
             response, 405, "method_not_allowed", NULL,
             "%s is not possible here; allowed: %s", request->method,
             ex_buf_text(&allow));
-        ex_buf_printf(
-            &response->headers, "Allow: %s\r\n", ex_buf_text(&allow));
+        ex_buf_printf(&response->headers, "Allow: %s\r\n", ex_buf_text(&allow));
     } else if (!found) {
         api_errorf(
             response, 404, "not_found", NULL,
@@ -133,8 +144,8 @@ int64_t api_body_limit(const api *a, const api_route *route)
 }
 
 void api_errorf(
-    api_response *response, int32_t status, const char *code,
-    const char *field, const char *format, ...)
+    api_response *response, int32_t status, const char *code, const char *field,
+    const char *format, ...)
 {
     char words[512];
     va_list list;
@@ -316,8 +327,8 @@ int api_query_i64(
                       value < min || value > max)) {
         api_errorf(
             response, 400, "invalid_argument", name,
-            "%s must be a whole number from %lld to %lld", name,
-            (long long)min, (long long)max);
+            "%s must be a whole number from %lld to %lld", name, (long long)min,
+            (long long)max);
         found = -1;
     }
     if (found > 0)

@@ -92,9 +92,13 @@ Test(framing, wants_one_host_from_http_1_1)
     cr_expect(framing_problem(&f), "HTTP/1.0 knows no chunks");
 }
 
-Test(framing, refuses_a_nul_in_the_path)
+Test(framing, refuses_a_nul_and_bad_codes_in_the_path)
 {
     framing f = {.version = "1.0", .path = "/api/v1/jobs/x%00y"};
+    cr_expect(framing_problem(&f));
+    f.path = "/api/v1/jobs/x%zz";
+    cr_expect(framing_problem(&f));
+    f.path = "/api/v1/jobs/x%2";
     cr_expect(framing_problem(&f));
     f.path = "/api/v1/jobs/x%20y";
     cr_expect_null(framing_problem(&f));

@@ -530,3 +530,14 @@ Test(routes, numbers_of_a_query_are_digits_and_nothing_else)
         cr_expect_eq(ask("GET", target, NULL), 400, "%s", bad[i]);
     }
 }
+
+Test(routes, ids_in_paths_are_decoded_as_one_segment)
+{
+    const char *body = "{\"executor_ip\":\"i\",\"max_jobs\":1}";
+    cr_expect_eq(ask("PUT", "/api/v1/executors/a%2Fb%20c", body), 200);
+    cr_expect_eq(ask("GET", "/api/v1/admin/executors", NULL), 200);
+    cr_expect(strstr(ex_buf_text(&response.body), "\"a/b c\""));
+    cr_expect_eq(ask("PUT", "/api/v1/executors/a%00b", body), 404);
+    cr_expect_eq(ask("GET", "/api/v1/jobs/%2e%2e", NULL), 400);
+    cr_expect_eq(ask("GET", "/api/v1/jobs%2Fx", NULL), 404);
+}
