@@ -12,6 +12,7 @@
 #include "base/fs.h"
 #include "base/json.h"
 #include "base/time.h"
+#include "common/plain.h"
 
 cli_settings cli;
 
@@ -77,13 +78,7 @@ int cli_print(ex_buf *text)
 
 void cli_put(const char *text, int width)
 {
-    int column = 0;
-    for (; *text; text++) {
-        unsigned char c = (unsigned char)*text;
-        putchar(c < 32 || c == 127 ? '?' : c);
-        column += (c & 0xC0) != 0x80; /* UTF-8 tails take no column */
-    }
-    for (; column < width; column++)
+    for (int column = (int)app_plain(stdout, text); column < width; column++)
         putchar(' ');
 }
 
@@ -191,8 +186,8 @@ int cli_exit_code(const executr_job *job)
     int32_t code;
     if (executr_job_status(job) == EXECUTR_JOB_COMPLETED)
         return executr_job_exit_code(job, &code) ? code & 255 : APP_OK;
-    if (executr_job_signal(job))
-        return 128 + executr_job_signal(job);
+    if (executr_job_signal(job)) /* whatever number the server names */
+        return 128 + (executr_job_signal(job) & 127);
     if (executr_job_exit_code(job, &code) && (code & 255))
         return code & 255;
     return APP_FAILED;

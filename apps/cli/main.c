@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The executr command: finds the subcommand and hands the line over. */
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -72,13 +73,8 @@ static int help(void)
     return APP_OK;
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
-    signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error we report */
-    if (argc < 2) {
-        help();
-        return APP_USAGE;
-    }
     const char *name = argv[1];
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 ||
         strcmp(name, "help") == 0)
@@ -93,4 +89,18 @@ int main(int argc, char **argv)
     }
     app_failf("there is no command '%s'; see 'executr --help'", name);
     return APP_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error we report */
+    if (argc < 2) {
+        help();
+        return APP_USAGE;
+    }
+    int code = run(argc, argv);
+    /* What was printed and did not arrive is a failure, too. */
+    if ((fflush(stdout) || ferror(stdout)) && code == APP_OK)
+        code = app_failf("can't write: %s", strerror(errno));
+    return code;
 }

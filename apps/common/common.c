@@ -13,21 +13,30 @@
 #include "base/buf.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "common/plain.h"
+
+/* The words may be a job's or a server's, so they are not trusted. */
+static void put_message(const char *message)
+{
+    fputs("executr: ", stderr);
+    app_plain(stderr, message);
+    fputc('\n', stderr);
+}
 
 int app_fail(const executr_error *err)
 {
-    fprintf(stderr, "executr: %s\n", err->message);
+    put_message(err->message);
     return err->status == EXECUTR_E_ARGUMENT ? APP_USAGE : APP_FAILED;
 }
 
 int app_failf(const char *format, ...)
 {
+    char message[2048];
     va_list list;
-    fputs("executr: ", stderr);
     va_start(list, format);
-    vfprintf(stderr, format, list);
+    vsnprintf(message, sizeof message, format, list);
     va_end(list);
-    fputc('\n', stderr);
+    put_message(message);
     return APP_FAILED;
 }
 
