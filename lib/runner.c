@@ -154,6 +154,8 @@ static executr_status open_all(
         st = ex_workdir_open(&runner->dir, directory, err);
     if (!st)
         ex_strays_open(runner);
+    if (!st)
+        st = ex_guard_open(runner, err);
     return st;
 }
 
@@ -176,6 +178,9 @@ executr_status executr_runner_open(
     runner = memory;
     runner->epoll_fd = -1;
     runner->null_fd = -1;
+    runner->guard = -1;
+    runner->guard_wake = -1;
+    runner->next_deadline_us = EX_NEVER;
     runner->timer = (ex_watch){.fd = -1, .kind = EX_WATCH_TIMER};
     runner->armed_us = EX_NEVER;
     runner->reap_at_us = EX_NEVER;
@@ -229,6 +234,7 @@ void executr_runner_free(executr_runner *runner)
         ex_workdir_remove(&runner->dir, run->name);
         ex_run_free(runner, run);
     }
+    ex_guard_close(runner);
     ex_workdir_close(&runner->dir);
     ex_child_stack_close(&runner->stack);
     ex_watch_close(runner, &runner->timer);

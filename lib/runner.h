@@ -131,6 +131,8 @@ enum {
 
 #define EX_NEVER INT64_MAX
 
+typedef struct ex_deadline ex_deadline;
+
 typedef struct ex_run {
     struct ex_run *next; /* in runner->runs or runner->over */
     struct ex_run *previous;
@@ -143,6 +145,7 @@ typedef struct ex_run {
     int32_t killed;  /* SIGKILL was sent */
     pid_t pid;
     uint64_t mark;
+    ex_deadline *deadline; /* shared with the guard; or NULL */
     int64_t timeout_ms;
     int64_t grace_ms;
     int64_t started_us;
@@ -190,9 +193,13 @@ struct executr_runner {
     uint64_t own_limit; /* RLIMIT_RTTIME of this process: carries no mark */
     uint64_t mark_base; /* marks lie less than a range below; 0: none */
     uint64_t mark_serial;
-    int64_t reap_at_us; /* of orphans that ended while programs run on */
-    int32_t stepping;   /* inside executr_runner_step */
-    size_t running;     /* runs and over */
+    int guard;                /* pidfd of the guard; -1: none */
+    int guard_wake;           /* eventfd */
+    ex_deadline *deadlines;   /* max_running of them, shared with the guard */
+    int64_t next_deadline_us; /* of the program that is started next */
+    int64_t reap_at_us;       /* of orphans that ended while programs run on */
+    int32_t stepping;         /* inside executr_runner_step */
+    size_t running;           /* runs and over */
     ex_run *runs;
     ex_run *over;
     ex_run *by_pid[EX_PID_BUCKETS];
@@ -250,6 +257,23 @@ void ex_result_output(const executr_runner *runner, ex_run *run);
  */
 void ex_strays_open(executr_runner *runner);
 size_t ex_strays_kill(executr_runner *runner, const ex_run *run);
+
+/*
+ * The guard: a process that kills all our programs when we die, and those with
+ * a deadline when it passes, even while we are stopped. The end of such a
+ * program is told as EXECUTR_OUTCOME_LOST. Without marks there is no guard.
+ */
+executr_status ex_guard_open(executr_runner *runner, executr_error *err)
+    EXECUTR_CHECKED;
+void ex_guard_close(executr_runner *runner);
+void ex_deadline_set(executr_runner *runner, ex_run *run, int64_t at_us);
+int32_t ex_deadline_struck(const ex_run *run);
+void ex_deadline_clear(ex_run *run);
+
+/* For the worker: the deadline (monotonic) of the program that is started
+ * next, and a new one of a program under way. */
+void ex_runner_next_deadline(executr_runner *runner, int64_t at_us);
+void ex_runner_deadline(executr_runner *runner, uint64_t token, int64_t at_us);
 
 ex_run *ex_run_by_pid(const executr_runner *runner, pid_t pid);
 

@@ -198,6 +198,8 @@ void ex_run_leader_ended(executr_runner *runner, ex_run *run)
 {
     int64_t now = ex_monotonic_us();
 
+    if (ex_deadline_struck(run) && !run->stopped)
+        run->stopped = EXECUTR_OUTCOME_LOST;
     /* Before it is reaped, while its number can't be another group's. */
     signal_group(runner, run, SIGKILL);
     reap_leader(runner, run, now);

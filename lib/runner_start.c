@@ -167,6 +167,7 @@ void ex_run_free(executr_runner *runner, ex_run *run)
     ex_watch_close(runner, &run->out);
     ex_watch_close(runner, &run->err);
     ex_run_close_ends(run);
+    ex_deadline_clear(run);
     ex_capture_free(run->out.capture);
     ex_capture_free(run->err.capture);
     ex_arena_clear(&run->arena);
@@ -199,12 +200,17 @@ static executr_status launch(
         run->mark =
             runner->mark_base - 1 - runner->mark_serial++ % (EX_MARK_RANGE - 1);
     link_run(runner, run);
+    if (runner->next_deadline_us != EX_NEVER)
+        ex_deadline_set(runner, run, runner->next_deadline_us);
+    runner->next_deadline_us = EX_NEVER;
     executr_status st = ex_run_launch(runner, run, err);
     if (st) {
         unlink_run(runner, run);
         ex_workdir_remove(&runner->dir, run->name);
         return st;
     }
+    if (ex_deadline_struck(run)) /* we were stopped before it had a process */
+        ex_run_stop(runner, run, EXECUTR_OUTCOME_LOST, 0);
     if (runner->subreaper && runner->reap_at_us == EX_NEVER) {
         runner->reap_at_us = ex_monotonic_us() + EX_REAP_US;
         ex_runner_wake_at(runner, runner->reap_at_us);

@@ -205,5 +205,6 @@ void ex_worker_beaten(
 void ex_worker_left(void *ctx, executr_status status, const executr_error *err);
 /* When an exclusive job must have ended, unless its lease is renewed. */
 int64_t ex_work_expiry_us(const executr_worker *worker, const ex_work *work);
+int64_t ex_work_deadline_us(const executr_worker *worker, const ex_work *work);
 
 #endif

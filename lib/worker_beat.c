@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/time.h"
 #include "retry.h"
+#include "runner.h"
 
 #define BACKOFF_MS 250
 
@@ -24,6 +25,24 @@ int64_t ex_work_expiry_us(const executr_worker *worker, const ex_work *work)
         return EX_NEVER_US;
     return work->renewed_us +
            worker->options.heartbeat_interval_ms * 1000 * EXPIRY_INTERVALS;
+}
+
+/* When the guard kills it, if we have not by then: half way between our own
+ * moment and the earliest one at which its lease can be another's. */
+int64_t ex_work_deadline_us(const executr_worker *worker, const ex_work *work)
+{
+    int64_t expiry = ex_work_expiry_us(worker, work);
+    if (expiry == EX_NEVER_US)
+        return EX_NEVER_US;
+    return expiry + worker->options.heartbeat_interval_ms * 1000 / 2;
+}
+
+static void renew(executr_worker *worker, ex_work *work)
+{
+    work->renewed_us = worker->beat_sent_us;
+    if (work->exclusive && work->state == EX_WORK_RUNNING)
+        ex_runner_deadline(
+            worker->runner, work->token, ex_work_deadline_us(worker, work));
 }
 
 static void failed(
@@ -139,10 +158,10 @@ static void judge(
         return;
     switch (lease->verdict) {
     case EXECUTR_LEASE_KEPT:
-        work->renewed_us = worker->beat_sent_us;
+        renew(worker, work);
         break;
     case EXECUTR_LEASE_CANCEL:
-        work->renewed_us = worker->beat_sent_us;
+        renew(worker, work);
         ex_work_cancel(worker, work);
         break;
     case EXECUTR_LEASE_LOST:

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/time.h"
 #include "retry.h"
+#include "runner.h"
 
 /* Tries of a fetch or a start that failed for want of network or machine. */
 #define TRIES 6
@@ -139,6 +140,7 @@ static executr_status start_program(
         list[program.argument_count + i] = executr_job_environment(job, i);
     program.arguments = list;
     program.environment = list + program.argument_count;
+    ex_runner_next_deadline(worker->runner, ex_work_deadline_us(worker, work));
     st = executr_runner_start(worker->runner, &program, work->token, err);
     ex_free(strings);
     return st;
@@ -351,9 +353,7 @@ static void on_end(void *ctx, uint64_t token, const executr_result *result)
         return;
     if (work->dropped) {
         ex_work_free(worker, work);
-    } else if (
-        work->returned &&
-        executr_result_outcome(result) == EXECUTR_OUTCOME_LOST) {
+    } else if (executr_result_outcome(result) == EXECUTR_OUTCOME_LOST) {
         ex_work_return(worker, work, "its lease could not be renewed");
     } else {
         work->returned = 0; /* its own end came before the kill: it counts */

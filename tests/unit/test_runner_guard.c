@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+/* Programs end when their time is up or their runner is gone, even if nobody
+ * steps. */
+#include <criterion/criterion.h>
+#include <executr/job.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/time.h"
+#include "runner.h"
+#include "support/home.h"
+#include "support/programs.h"
+
+TestSuite(runner_guard, .init = open_runner, .fini = close_runner);
+
+static char pid_file[256];
+
+static const char *const *staying_daemon(void)
+{
+    static const char *arguments[5] = {"daemon", NULL, "close", "stay", NULL};
+
+    snprintf(pid_file, sizeof pid_file, "%s", in_home("pid"));
+    arguments[1] = pid_file;
+    return arguments;
+}
+
+static void pause_ms(long ms)
+{
+    nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL);
+}
+
+static int goes(const char *name)
+{
+    for (int i = 0; i < 2000 && !is_gone(name); i++)
+        pause_ms(5);
+    return is_gone(name);
+}
+
+static int64_t in_us(int64_t us)
+{
+    return ex_monotonic_us() + us;
+}
+
+Test(runner_guard, a_deadline_kills_all_of_a_program_that_nobody_steps)
+{
+    ex_runner_next_deadline(runner, in_us(3600 * INT64_C(1000000)));
+    cr_assert_eq(start(1, staying_daemon()), EXECUTR_OK);
+    wait_for_file("pid");
+    pause_ms(50);
+    cr_expect_not(is_gone("pid"));
+    ex_runner_deadline(runner, 1, in_us(1000));
+    cr_expect(goes("pid"));
+    wait_for_ends(1);
+    cr_expect_eq(ends[0].outcome, EXECUTR_OUTCOME_LOST);
+}
+
+Test(runner_guard, a_deadline_that_was_put_off_kills_nothing)
+{
+    ex_runner_next_deadline(runner, in_us(2000000));
+    cr_assert_eq(start(1, staying_daemon()), EXECUTR_OK);
+    ex_runner_deadline(runner, 1, EX_NEVER);
+    wait_for_file("pid");
+    pause_ms(2500);
+    cr_expect_not(is_gone("pid"));
+}
+
+Test(runner_guard, a_deadline_is_of_one_program_only)
+{
+    cr_assert_eq(start(1, staying_daemon()), EXECUTR_OK);
+    wait_for_file("pid");
+    ex_runner_next_deadline(runner, in_us(0));
+    cr_assert_eq(start(2, ARGS("sleep")), EXECUTR_OK);
+    wait_for_ends(1);
+    cr_expect_eq(ends[0].token, 2);
+    cr_expect_eq(ends[0].outcome, EXECUTR_OUTCOME_LOST);
+    cr_expect_not(is_gone("pid"));
+}
+
+/* In a child: has a program running and is killed. Exits only on failure. */
+static void die_with_a_program(const char *directory)
+{
+    executr_runner_options options = EXECUTR_RUNNER_OPTIONS_INIT;
+    executr_program program = EXECUTR_PROGRAM_INIT;
+    executr_runner *own;
+
+    options.work_directory = directory;
+    program.path = job_path();
+    program.name = "job";
+    program.arguments = staying_daemon();
+    program.argument_count = 4;
+    if (executr_runner_open(&options, &own, NULL) ||
+        executr_runner_start(own, &program, 1, NULL))
+        _exit(1);
+    while (access(pid_file, F_OK) != 0)
+        pause_ms(1);
+    raise(SIGKILL);
+}
+
+Test(runner_guard, the_end_of_its_process_ends_all_programs)
+{
+    int status = 0;
+    char directory[256];
+    snprintf(directory, sizeof directory, "%s", in_home("other"));
+    pid_t child = fork();
+    if (child == 0)
+        die_with_a_program(directory);
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    cr_expect(goes("pid"));
+}
+
+Test(runner_guard, is_no_child_that_others_wait_for)
+{
+    cr_expect_eq(waitpid(-1, NULL, WNOHANG), -1);
+}
