@@ -130,8 +130,9 @@ class Program:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
     def children(self):
-        """All processes below it, by id."""
-        return descendants(self.pid)
+        """All processes below it, by id, but for its own guard."""
+        return {pid for pid in descendants(self.pid) if name_of(
+            pid) != "executr-guard"}
 
 
 def parents():
@@ -145,6 +146,13 @@ def parents():
                 if fields[0] != "Z":
                     found[int(entry)] = int(fields[1])
     return found
+
+
+def name_of(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 def descendants(pid):

@@ -146,3 +146,14 @@ class Load:
             WHERE status = 'completed'""")
         assert int(outputs[0][0]) == len(rows), "one result a job"
         return runs
+
+    def repeated(self, store, runs):
+        """What the store knows of jobs that ran more than once."""
+        ids = [job_id for token, job_id in self.accepted.items()
+               if runs[token] > 1]
+        return ids and store.query(f"""
+            SELECT job_id, attempt, executor_id, started_at, ended_at, status,
+                outcome, error_message
+            FROM job_attempts
+            WHERE job_id IN ({", ".join(f"'{i}'" for i in ids)})
+            ORDER BY job_id, attempt""")
