@@ -175,11 +175,11 @@ executr_status ex_pg_direct(
 /* Fill seq[1..3] and *stamp for a claim with this filter. */
 void ex_pg_floor_get(
     ex_pg_store *store, const char *filter, int64_t seq[4], uint64_t *stamp);
-/* Jobs up to top[p] were claimed (0: none); taken over if nothing was put
- * back since `stamp`. */
+/* A claim that began with this seq and stamp got everything up to top[p] (0:
+ * tells nothing). */
 void ex_pg_floor_raise(
-    ex_pg_store *store, const char *filter, const int64_t top[4],
-    uint64_t stamp);
+    ex_pg_store *store, const char *filter, const int64_t seq[4],
+    const int64_t top[4], uint64_t stamp);
 /* A job with this number, and none before it, became claimable. 0: look at
  * everything. */
 void ex_pg_floor_lower(ex_pg_store *store, int64_t seq);

@@ -15,6 +15,7 @@ typedef struct group {
     size_t *members;             /* positions in the operation's claims */
     size_t count;
     char key[400];
+    int64_t floors[4]; /* where it begins to look, and how far it got */
     int64_t top[4];
     uint64_t stamp;
 } group;
@@ -131,14 +132,14 @@ static void add_requests(ex_params *p, const claiming *c, const group *g)
     }
 }
 
-static void add_filter(ex_params *p, const group *g, const int64_t floors[4])
+static void add_filter(ex_params *p, const group *g)
 {
     uint32_t wanted = priorities_of(g->filter);
 
     ex_params_array(p, EX_PG_INT8S, 3);
     for (int priority = 1; priority <= 3; priority++) {
         if (wanted & 1u << priority)
-            ex_item_i64(p, floors[priority]);
+            ex_item_i64(p, g->floors[priority]);
         else
             ex_item_null(p);
     }
@@ -191,13 +192,12 @@ static executr_status claim_group(
     ex_pg_session *session, claiming *c, group *g, executr_error *err)
 {
     PGresult *rows = NULL;
-    int64_t floors[4];
     ex_params p;
 
-    ex_pg_floor_get(session->store, g->key, floors, &g->stamp);
+    ex_pg_floor_get(session->store, g->key, g->floors, &g->stamp);
     ex_params_init(&p);
     add_requests(&p, c, g);
-    add_filter(&p, g, floors);
+    add_filter(&p, g);
     executr_status st = ex_pg_query(session, sql, &p, &rows, err);
     if (!st)
         st = take_rows(rows, c, g, err);
@@ -243,7 +243,8 @@ executr_status ex_pg_claim(
         st = ex_pg_run(store, EX_PG_ONCE, claim_all, &c, err);
     for (size_t g = 0; g < c.group_count && !st; g++)
         ex_pg_floor_raise(
-            store, c.groups[g].key, c.groups[g].top, c.groups[g].stamp);
+            store, c.groups[g].key, c.groups[g].floors, c.groups[g].top,
+            c.groups[g].stamp);
     if (st)
         forget_jobs(&c);
     ex_free(c.groups);

@@ -70,9 +70,14 @@ static int64_t lowest_since(const ex_pg_store *store, uint64_t stamp)
     return lowest;
 }
 
+/*
+ * A claim tells nothing of places before the one where it began: when another
+ * looked from the start meanwhile and found something there, its lower floor
+ * stays, or what lies behind would wait for the next look from the start.
+ */
 void ex_pg_floor_raise(
-    ex_pg_store *store, const char *filter, const int64_t top[4],
-    uint64_t stamp)
+    ex_pg_store *store, const char *filter, const int64_t seq[4],
+    const int64_t top[4], uint64_t stamp)
 {
     if (strlen(filter) >= sizeof store->floors[0].filter)
         return;
@@ -80,7 +85,7 @@ void ex_pg_floor_raise(
     int64_t lowest = lowest_since(store, stamp);
     ex_pg_floor *floor = find(store, filter, ex_monotonic_us());
     for (int p = 1; p <= 3; p++) {
-        if (top[p])
+        if (top[p] && seq[p] <= floor->seq[p])
             floor->seq[p] = top[p] + 1 < lowest ? top[p] + 1 : lowest;
     }
     pthread_mutex_unlock(&store->lock);

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "store/postgres.h"
 #include "store/suite.h"
 
 TestSuite(schema, .init = suite_open_database, .fini = suite_close_database);
@@ -350,4 +351,23 @@ Test(tables, take_messages_that_are_no_utf8)
     must(finish(&entry, 1));
     cr_expect_str_eq(
         look(&id, 0)->error_message, "bad \xef\xbf\xbd\xef\xbf\xbd bytes");
+}
+
+/* A claim that began high ends after one that looked from the start and left
+ * something there. */
+Test(tables, floor_stays_where_a_look_from_the_start_left_it)
+{
+    ex_pg_store *pg = (ex_pg_store *)store;
+    static const int64_t start[4];
+    int64_t high[4];
+    int64_t seq[4];
+    uint64_t stamp;
+
+    ex_pg_floor_get(pg, "f", seq, &stamp);
+    ex_pg_floor_raise(pg, "f", start, (int64_t[4]){0, 100, 0, 0}, stamp);
+    ex_pg_floor_get(pg, "f", high, &stamp);
+    ex_pg_floor_raise(pg, "f", start, (int64_t[4]){0, 6, 0, 0}, stamp);
+    ex_pg_floor_raise(pg, "f", high, (int64_t[4]){0, 120, 0, 0}, stamp);
+    ex_pg_floor_get(pg, "f", seq, &stamp);
+    cr_expect_leq(seq[1], 7);
 }
