@@ -184,14 +184,18 @@ static void send_answer(api *a, exchange *x, api_response *response)
 static int read_piece(exchange *x, void *data, size_t size)
 {
     int64_t allowed = x->deadline + x->got * 1000000 / BODY_SLOWEST;
+    int64_t left = x->info->content_length - x->got; /* below 0: chunked */
+    size_t piece = size < READ_PIECE ? size : READ_PIECE;
     int n = -1;
     if (ex_monotonic_us() <= allowed)
-        n = mg_read(x->connection, data, size < READ_PIECE ? size : READ_PIECE);
+        n = mg_read(x->connection, data, piece);
     if (n > 0)
         x->got += n;
+    /* Of a body of known length mg_read gives less than was asked for only
+     * when no more comes: asking again would wait for nothing. */
     int missing =
-        x->info->content_length >= 0 && x->got < x->info->content_length;
-    x->broken = n < 0 || (n == 0 && missing);
+        x->info->content_length >= 0 && n < (int64_t)piece && n < left;
+    x->broken = n < 0 || missing;
     x->whole = !x->broken && (n == 0 || x->got == x->info->content_length);
     return x->broken ? -1 : n;
 }
