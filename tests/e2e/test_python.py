@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 import threading
+import time
 
 import pytest
 
@@ -164,6 +165,8 @@ def test_waiting_outlasts_a_restart(lab):
         thread = threading.Thread(
             target=lambda: done.append(client.wait(job.id)))
         thread.start()
+        server.api.wait_status(job.id, "running")
+        time.sleep(0.2)
         server.kill()
         lab.restart(server)
         gate.touch()
