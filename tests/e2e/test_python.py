@@ -3,7 +3,9 @@
 
 import hashlib
 import os
+import pathlib
 import re
+import sys
 import threading
 import time
 
@@ -11,8 +13,14 @@ import pytest
 
 import harness
 
-if not os.environ.get("EXECUTR_LIBRARY"):
-    pytest.skip("EXECUTR_LIBRARY is not set", allow_module_level=True)
+LIBRARY = pathlib.Path(os.environ.get("EXECUTR_LIBRARY") or (
+    pathlib.Path(os.environ.get("EXECUTR_LIB", harness.BIN.parent / "lib"))
+    / "libexecutr.so"))
+if any(name in LIBRARY.read_bytes() for name in (b"libasan", b"libtsan")):
+    pytest.skip("a library built with sanitizers can't be loaded by a python "
+                "that is not", allow_module_level=True)
+os.environ["EXECUTR_LIBRARY"] = str(LIBRARY)
+sys.path.insert(0, str(harness.ROOT / "bindings" / "python"))
 
 import executr  # noqa: E402
 
