@@ -21,8 +21,8 @@ void ex_capture_free(ex_capture *capture);
 /* Add output. On E_NOMEM the bytes are counted as cut and the capture stays
  * usable. */
 executr_status ex_capture_add(
-    ex_capture *capture, const void *data, size_t length, executr_error *err)
-    EXECUTR_CHECKED;
+    ex_capture *capture, const void *data, size_t length,
+    executr_error *err) EXECUTR_CHECKED;
 
 /* Bytes seen so far. */
 uint64_t ex_capture_total(const ex_capture *capture);
@@ -30,8 +30,8 @@ uint64_t ex_capture_total(const ex_capture *capture);
 /* The text to report; lasts until the next call. May be called once or more,
  * also before the end. */
 executr_status ex_capture_text(
-    ex_capture *capture, const char **out, size_t *length, executr_error *err)
-    EXECUTR_CHECKED;
+    ex_capture *capture, const char **out, size_t *length,
+    executr_error *err) EXECUTR_CHECKED;
 
 /* Forget everything, for reuse. */
 void ex_capture_reset(ex_capture *capture);

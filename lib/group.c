@@ -107,8 +107,7 @@ typedef struct batch {
 static executr_status run_part(
     ex_group *group, batch *all, size_t from, size_t count, executr_error *err)
 {
-    executr_status st =
-        group->run(group->ctx, all->items + from, count, err);
+    executr_status st = group->run(group->ctx, all->items + from, count, err);
 
     if (!st || count == 1 || is_everyones(st)) {
         set_all(all->callers + from, count, st, err);

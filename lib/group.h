@@ -27,8 +27,8 @@ typedef executr_status (*ex_group_run)(
 #define EX_GROUP_MAX 512
 executr_status ex_group_open(
     ex_group_run run, void *ctx, int32_t parallel, size_t limit,
-    size_t (*weigh)(const void *item), ex_group **out, executr_error *err)
-    EXECUTR_CHECKED;
+    size_t (*weigh)(const void *item), ex_group **out,
+    executr_error *err) EXECUTR_CHECKED;
 
 /* Hand in an item and return after the batch that held it, with the status of
  * that run. Any thread. */

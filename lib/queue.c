@@ -73,8 +73,8 @@ static executr_status read_options(
     const executr_queue_options *options, executr_queue_options *out,
     executr_error *err)
 {
-    executr_status st = ex_options_read(
-        out, sizeof *out, sizeof *out, options, err);
+    executr_status st =
+        ex_options_read(out, sizeof *out, sizeof *out, options, err);
     if (st)
         return st;
     struct {
@@ -187,9 +187,8 @@ executr_status executr_queue_get(
         st = ex_jobs_new(&jobs, err);
     if (!st)
         st = ex_queue_note(
-            queue,
-            queue->store->ops->get(
-                queue->store, &id, parts & EXECUTR_PART_ALL, jobs, err));
+            queue, queue->store->ops->get(
+                       queue->store, &id, parts & EXECUTR_PART_ALL, jobs, err));
     if (!st)
         st = ex_jobs_unpack(jobs, err);
     if (!st) {
@@ -222,8 +221,8 @@ executr_status ex_filter_check(
 {
     ex_uuid id;
 
-    executr_status st = ex_options_read(
-        out, sizeof *out, sizeof *out, filter, err);
+    executr_status st =
+        ex_options_read(out, sizeof *out, sizeof *out, filter, err);
     if (st)
         return st;
     if (out->limit == 0)
@@ -304,10 +303,9 @@ executr_status executr_queue_executors(
     if (st)
         return st;
     st = ex_queue_note(
-        queue,
-        queue->store->ops->executors(
-            queue->store, 10 * queue->options.heartbeat_timeout_ms, executors,
-            err));
+        queue, queue->store->ops->executors(
+                   queue->store, 10 * queue->options.heartbeat_timeout_ms,
+                   executors, err));
     if (st)
         executr_executors_free(executors);
     else

@@ -62,7 +62,7 @@ typedef struct ex_waiter {
     struct ex_waiter *next_parked; /* of all, also while it is not listed */
     struct ex_waiter *before_parked;
     int32_t sent_away; /* its executor left: it shall neither sleep nor take */
-    ex_word word; /* not yet answered by a claim */
+    ex_word word;      /* not yet answered by a claim */
 } ex_waiter;
 
 struct executr_queue {
@@ -86,8 +86,8 @@ struct executr_queue {
     ex_waiter *waiters; /* in the list or not, and how many */
     int64_t parked;
     int64_t asleep;
-    int32_t announced;  /* what upkeep told the store about waiters */
-    int32_t slept;      /* someone slept since then */
+    int32_t announced; /* what upkeep told the store about waiters */
+    int32_t slept;     /* someone slept since then */
 
     /* The store's health. `quiet_from_us` (monotonic) is set before `away` is
      * cleared: leases are safe for one heartbeat timeout from then. */
@@ -107,8 +107,8 @@ void ex_lanes_close(executr_queue *queue);
 
 /* Call the store for `count` records, in as many batches as they need. */
 executr_status ex_lane_call(
-    ex_lane *lane, void *records, size_t count, executr_error *err)
-    EXECUTR_CHECKED;
+    ex_lane *lane, void *records, size_t count,
+    executr_error *err) EXECUTR_CHECKED;
 
 /* Every status that comes from the store passes through here, unchanged. */
 executr_status ex_queue_note(executr_queue *queue, executr_status status);
@@ -118,13 +118,13 @@ void ex_queue_event(
     int64_t waited_us, int64_t ran_us);
 
 /* The id of a job from outside; E_ARGUMENT. */
-executr_status ex_queue_id(
-    const char *text, ex_uuid *out, executr_error *err) EXECUTR_CHECKED;
+executr_status ex_queue_id(const char *text, ex_uuid *out, executr_error *err)
+    EXECUTR_CHECKED;
 
 /* Read and check a filter; limit is at least 1 in *out. */
 executr_status ex_filter_check(
-    const executr_filter *filter, executr_filter *out, executr_error *err)
-    EXECUTR_CHECKED;
+    const executr_filter *filter, executr_filter *out,
+    executr_error *err) EXECUTR_CHECKED;
 
 /* Unpack all records of a list. */
 executr_status ex_jobs_unpack(executr_jobs *jobs, executr_error *err)
@@ -140,8 +140,7 @@ void ex_queue_wake_any(executr_queue *queue);
  * word that a waiter with `filter` left unanswered to another one. */
 void ex_waiter_unlist(executr_queue *queue, ex_waiter *waiter);
 void ex_waiter_enlist(executr_queue *queue, ex_waiter *waiter);
-void ex_queue_tell_alike(
-    executr_queue *queue, uint64_t filter, int32_t count);
+void ex_queue_tell_alike(executr_queue *queue, uint64_t filter, int32_t count);
 void ex_queue_pass_on(
     executr_queue *queue, const ex_word *word, uint64_t filter);
 

@@ -23,8 +23,8 @@ static executr_status stored_size(
     executr_error *err)
 {
     return ex_queue_note(
-        queue, queue->store->ops->binary_size(
-                   queue->store, sha256, bytes, err));
+        queue,
+        queue->store->ops->binary_size(queue->store, sha256, bytes, err));
 }
 
 /* Fill one part as far as the source goes. */
@@ -73,9 +73,8 @@ static executr_status store_parts(
                 err, EXECUTR_E_TOO_LARGE, "the binary has too many parts");
         ex_sha256_add(up->hash, up->part, length);
         st = ex_queue_note(
-            up->queue,
-            store->ops->binary_part(
-                store, &up->id, part, up->part, length, err));
+            up->queue, store->ops->binary_part(
+                           store, &up->id, part, up->part, length, err));
         if (st)
             return st;
     }
@@ -90,8 +89,8 @@ static executr_status run_upload(
     executr_store *store = up->queue->store;
     char got[EX_SHA256_HEX];
 
-    executr_status st = ex_queue_note(
-        up->queue, store->ops->binary_begin(store, &up->id, err));
+    executr_status st =
+        ex_queue_note(up->queue, store->ops->binary_begin(store, &up->id, err));
     if (st)
         return st;
     st = store_parts(up, read, ctx, err);
@@ -107,8 +106,8 @@ static executr_status run_upload(
         st = ex_queue_note(
             up->queue, store->ops->binary_end(
                            store, &up->id, sha256, up->bytes, created, err));
-    if (st && ex_queue_note(
-                  up->queue, store->ops->binary_drop(store, &up->id, NULL)))
+    if (st &&
+        ex_queue_note(up->queue, store->ops->binary_drop(store, &up->id, NULL)))
         ex_log(
             &up->queue->options.log, EXECUTR_LOG_DEBUG,
             "an upload that failed stays until it is swept", "sha256", sha256,

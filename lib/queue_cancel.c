@@ -21,8 +21,8 @@ static executr_status cancel(
     for (size_t i = 0; i < count && !st; i++) {
         if (!jobs[i].result)
             ex_queue_event(
-                queue, EXECUTR_EVENT_CANCELLED, jobs[i].type,
-                jobs[i].priority, -1, -1);
+                queue, EXECUTR_EVENT_CANCELLED, jobs[i].type, jobs[i].priority,
+                -1, -1);
     }
     return st;
 }

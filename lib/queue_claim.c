@@ -86,8 +86,7 @@ static executr_status init_waiter(
 static int32_t park(executr_queue *queue, ex_waiter *waiter)
 {
     pthread_mutex_lock(&queue->lock);
-    int32_t may =
-        !queue->draining && queue->parked < queue->options.max_parked;
+    int32_t may = !queue->draining && queue->parked < queue->options.max_parked;
     if (may) {
         queue->parked++;
         waiter->turn = ++queue->turns;
@@ -198,8 +197,7 @@ static int32_t sleep_until(
            rc != ETIMEDOUT)
         rc = pthread_cond_timedwait(&waiter->woken, &queue->lock, deadline);
     queue->asleep--;
-    int32_t told =
-        waiter->word.told && !queue->draining && !waiter->sent_away;
+    int32_t told = waiter->word.told && !queue->draining && !waiter->sent_away;
     pthread_mutex_unlock(&queue->lock);
     return told && !has_passed(deadline);
 }

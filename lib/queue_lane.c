@@ -103,8 +103,8 @@ executr_status ex_lanes_open(executr_queue *queue, executr_error *err)
     queue->heartbeat = (ex_lane){
         queue, NULL, sizeof(ex_heartbeat), ex_queue_run_heartbeat,
         ex_queue_weigh_heartbeat};
-    queue->cancel = (ex_lane){
-        queue, NULL, sizeof(ex_cancel), ex_queue_run_cancel, NULL};
+    queue->cancel =
+        (ex_lane){queue, NULL, sizeof(ex_cancel), ex_queue_run_cancel, NULL};
     ex_lane *const lanes[] = {
         &queue->submit, &queue->claim, &queue->finish, &queue->heartbeat,
         &queue->cancel};

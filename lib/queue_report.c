@@ -28,8 +28,7 @@ executr_status ex_queue_run_finish(
     ex_rules rules;
 
     ex_queue_rules(queue, &rules);
-    return queue->store->ops->finish(
-        queue->store, records, count, &rules, err);
+    return queue->store->ops->finish(queue->store, records, count, &rules, err);
 }
 
 size_t ex_queue_weigh_finish(const void *record)
@@ -99,8 +98,8 @@ static executr_status add(
 
 static executr_status prepare(
     executr_queue *queue, reporting *all, const char *executor_id,
-    const executr_report *const *reports, size_t count,
-    executr_status *results, executr_error *err)
+    const executr_report *const *reports, size_t count, executr_status *results,
+    executr_error *err)
 {
     void *memory;
 
@@ -145,8 +144,7 @@ static void tell_end(executr_queue *queue, const ex_finish *end)
         break;
     }
     if (event)
-        ex_queue_event(
-            queue, event, end->type, end->priority, -1, end->ran_us);
+        ex_queue_event(queue, event, end->type, end->priority, -1, end->ran_us);
 }
 
 /* Hand out the results; 1 if a job went back to pending for anyone to take. */
@@ -189,8 +187,7 @@ executr_status executr_queue_report(
 }
 
 /* Read the leases of the caller; what is no job id is no job of ours. */
-static size_t read_leases(
-    executr_lease *from, size_t count, ex_lease *out)
+static size_t read_leases(executr_lease *from, size_t count, ex_lease *out)
 {
     size_t n = 0;
 
@@ -233,10 +230,8 @@ executr_status executr_queue_heartbeat(
     st = ex_alloc_array(&memory, info.lease_count, sizeof(ex_lease), err);
     if (st)
         return st;
-    ex_heartbeat beat = {
-        &info, memory, 0, UNNAMED_AFTER_MS, ex_monotonic_us()};
-    beat.lease_count =
-        read_leases(info.leases, info.lease_count, beat.leases);
+    ex_heartbeat beat = {&info, memory, 0, UNNAMED_AFTER_MS, ex_monotonic_us()};
+    beat.lease_count = read_leases(info.leases, info.lease_count, beat.leases);
     st = ex_lane_call(&queue->heartbeat, &beat, 1, err);
     if (!st)
         write_verdicts(beat.leases, info.leases, info.lease_count);
@@ -274,8 +269,7 @@ executr_status executr_queue_goodbye(
         return st;
     ex_queue_unpark(queue, executor_id);
     st = ex_queue_note(
-        queue,
-        queue->store->ops->goodbye(queue->store, executor_id, err));
+        queue, queue->store->ops->goodbye(queue->store, executor_id, err));
     if (!st)
         ex_queue_wake_any(queue);
     return st;

@@ -43,8 +43,7 @@ static const char *keep(submission *all, executr_jobs *jobs)
     return text;
 }
 
-static void copy_limits(
-    const executr_job_spec *spec, struct executr_job *job)
+static void copy_limits(const executr_job_spec *spec, struct executr_job *job)
 {
     job->priority = spec->priority;
     job->exclusive = spec->exclusive;
@@ -141,8 +140,7 @@ static executr_status prepare(
 
     for (size_t i = 0; i < count && !st; i++) {
         executr_job_spec *spec = &all->specs[i];
-        st = ex_spec_take(
-            specs[i], &all->arena, spec, results ? NULL : err);
+        st = ex_spec_take(specs[i], &all->arena, spec, results ? NULL : err);
         if (results && st != EXECUTR_E_NOMEM) {
             results[i] = st;
             if (st) {
@@ -203,8 +201,8 @@ static executr_status fill_record(
         return EXECUTR_OK;
     }
     executr_status st = ex_queue_note(
-        queue, queue->store->ops->get(
-                   queue->store, &submit->id, 0, all->jobs, err));
+        queue,
+        queue->store->ops->get(queue->store, &submit->id, 0, all->jobs, err));
     if (st)
         return st;
     job = all->jobs->items[--all->jobs->count];

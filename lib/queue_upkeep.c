@@ -122,8 +122,7 @@ static void clear_poke(executr_queue *queue)
 }
 
 /* Wait for word, or until something is due. */
-static executr_status watch(
-    executr_queue *queue, rounds *r, executr_error *err)
+static executr_status watch(executr_queue *queue, rounds *r, executr_error *err)
 {
     int32_t told = 0;
 

@@ -37,8 +37,7 @@ typedef struct ex_source_ops {
         ex_source *source, const executr_claim *claim, executr_error *err);
     executr_status (*report)(
         ex_source *source, const char *executor_id,
-        const executr_report *const *reports, size_t count,
-        executr_error *err);
+        const executr_report *const *reports, size_t count, executr_error *err);
     executr_status (*heartbeat)(
         ex_source *source, executr_heartbeat *heartbeat, executr_error *err);
     executr_status (*goodbye)(
@@ -67,7 +66,7 @@ executr_status ex_source_client_open(
 
 executr_status ex_source_queue_open(
     executr_queue *queue, const executr_log *log,
-    const ex_source_events *events, ex_source **out, executr_error *err)
-    EXECUTR_CHECKED;
+    const ex_source_events *events, ex_source **out,
+    executr_error *err) EXECUTR_CHECKED;
 
 #endif

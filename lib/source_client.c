@@ -18,7 +18,13 @@
 /* One that hangs must not cost the leases that the next one would keep. */
 #define HEARTBEAT_MS 5000
 
-enum { CLAIM, REPORT, HEARTBEAT, GOODBYE, KINDS };
+enum {
+    CLAIM,
+    REPORT,
+    HEARTBEAT,
+    GOODBYE,
+    KINDS
+};
 
 typedef struct client_source client_source;
 
@@ -77,8 +83,7 @@ static void tell_heartbeat(
     if (!st)
         st = ex_answer_heartbeat(response, heartbeat, err);
     s->base.events.beaten(
-        s->base.events.ctx, st, heartbeat->leases, heartbeat->lease_count,
-        err);
+        s->base.events.ctx, st, heartbeat->leases, heartbeat->lease_count, err);
 }
 
 static void tell_goodbye(
@@ -148,8 +153,7 @@ static executr_status source_report(
     slot *which = &s->slots[REPORT];
     void *results = s->results;
 
-    executr_status st =
-        ex_realloc(&results, count * sizeof *s->results, err);
+    executr_status st = ex_realloc(&results, count * sizeof *s->results, err);
     if (st)
         return st;
     s->results = results;
@@ -276,9 +280,9 @@ static void source_free(ex_source *source)
 }
 
 static const ex_source_ops client_ops = {
-    source_claim,   source_report, source_heartbeat, source_goodbye,
-    source_unclaim, source_fd,     source_step,      source_fetch,
-    source_free};
+    source_claim,   source_report,  source_heartbeat,
+    source_goodbye, source_unclaim, source_fd,
+    source_step,    source_fetch,   source_free};
 
 static executr_status watch(client_source *s, int fd, executr_error *err)
 {

@@ -21,8 +21,18 @@
 #include "base/fail.h"
 #include "queue.h"
 
-enum { CLAIM, HEARTBEAT, REPORT, GOODBYE, KINDS };
-enum { IDLE, ASKED, DONE };
+enum {
+    CLAIM,
+    HEARTBEAT,
+    REPORT,
+    GOODBYE,
+    KINDS
+};
+enum {
+    IDLE,
+    ASKED,
+    DONE
+};
 
 /* A claim waits in slices, so that one given up before it was parked ends
  * soon too. */
@@ -176,8 +186,7 @@ static executr_status source_report(
     queue_source *s = (queue_source *)source;
     void *results = s->results;
 
-    executr_status st =
-        ex_realloc(&results, count * sizeof *s->results, err);
+    executr_status st = ex_realloc(&results, count * sizeof *s->results, err);
     if (st)
         return st;
     s->results = results;
@@ -282,8 +291,7 @@ static executr_status source_fetch(
 {
     queue_source *s = ctx;
 
-    return executr_queue_get_binary(
-        s->queue, sha256, 0, write, write_ctx, err);
+    return executr_queue_get_binary(s->queue, sha256, 0, write, write_ctx, err);
 }
 
 static void source_free(ex_source *source)
@@ -309,9 +317,9 @@ static void source_free(ex_source *source)
 }
 
 static const ex_source_ops queue_ops = {
-    source_claim,   source_report, source_heartbeat, source_goodbye,
-    source_unclaim, source_fd,     source_step,      source_fetch,
-    source_free};
+    source_claim,   source_report,  source_heartbeat,
+    source_goodbye, source_unclaim, source_fd,
+    source_step,    source_fetch,   source_free};
 
 static executr_status start_threads(queue_source *s, executr_error *err)
 {
@@ -322,8 +330,8 @@ static executr_status start_threads(queue_source *s, executr_error *err)
     if (s->wake < 0)
         return ex_fail_errno(err, errno, "cannot open an eventfd");
     while (s->started < 3) {
-        int rc = pthread_create(
-            &s->threads[s->started], NULL, work[s->started], s);
+        int rc =
+            pthread_create(&s->threads[s->started], NULL, work[s->started], s);
         if (rc)
             return ex_fail_errno(err, rc, "cannot start a thread");
         s->started++;

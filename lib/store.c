@@ -55,8 +55,7 @@ int64_t ex_heartbeat_unnamed_ms(const ex_heartbeat *beat)
 {
     if (beat->unnamed_after_ms < 0 || beat->named_us == 0)
         return beat->unnamed_after_ms;
-    return beat->unnamed_after_ms +
-           (ex_monotonic_us() - beat->named_us) / 1000;
+    return beat->unnamed_after_ms + (ex_monotonic_us() - beat->named_us) / 1000;
 }
 
 const char *executr_store_kind(const executr_store *store)

@@ -30,11 +30,11 @@ typedef struct ex_submit {
     ex_uuid id;                   /* in: proposed; out: of the job */
     const char *arguments;        /* compact JSON */
     const char *environment;
-    const char *digest;           /* "" without idempotency key */
-    int64_t created_at_us;        /* out */
-    int32_t repeated;             /* out: the key was used before: id is the
+    const char *digest;    /* "" without idempotency key */
+    int64_t created_at_us; /* out */
+    int32_t repeated;      /* out: the key was used before: id is the
                                      first job's, nothing was inserted */
-    executr_status result;        /* out: OK; E_CONFLICT: key used for another
+    executr_status result; /* out: OK; E_CONFLICT: key used for another
                                      description; E_NOT_FOUND: no URL and the
                                      binary is not stored. Such a one is not
                                      inserted; the others of the call are. */
@@ -51,12 +51,12 @@ typedef struct ex_finish {
     const char *executor_id;
     const executr_report *report; /* checked; output within limits */
     ex_uuid id;
-    executr_status result; /* out: OK, E_LOST, E_NOT_FOUND */
-    int32_t repeated;      /* out: OK, but it was recorded before */
-    int32_t job_status;    /* out: EXECUTR_JOB_… after it */
-    int32_t priority;      /* out, for the event hook */
+    executr_status result;          /* out: OK, E_LOST, E_NOT_FOUND */
+    int32_t repeated;               /* out: OK, but it was recorded before */
+    int32_t job_status;             /* out: EXECUTR_JOB_… after it */
+    int32_t priority;               /* out, for the event hook */
     char type[EX_TYPE_MAX * 4 + 1]; /* out */
-    int64_t ran_us;        /* out: start to end; -1 unknown */
+    int64_t ran_us;                 /* out: start to end; -1 unknown */
 } ex_finish;
 
 typedef struct ex_lease {
@@ -96,11 +96,11 @@ typedef struct ex_rules {
 
 /* What one round of upkeep did. */
 typedef struct ex_upkeep {
-    int64_t recovered;  /* attempts that timed out, jobs back to pending */
-    int64_t failed;     /* of them: out of attempts, now failed */
-    int64_t due;        /* retries put back into the queue table */
-    int32_t claimable;  /* 1 if anything is claimable now */
-    int32_t more;       /* a batch limit was reached: call again soon */
+    int64_t recovered; /* attempts that timed out, jobs back to pending */
+    int64_t failed;    /* of them: out of attempts, now failed */
+    int64_t due;       /* retries put back into the queue table */
+    int32_t claimable; /* 1 if anything is claimable now */
+    int32_t more;      /* a batch limit was reached: call again soon */
 } ex_upkeep;
 
 typedef struct ex_store_ops {
@@ -148,8 +148,8 @@ typedef struct ex_store_ops {
         executr_store *store, int64_t active_within_ms,
         struct executr_stats *out, executr_error *err);
     executr_status (*executors)(
-        executr_store *store, int64_t seen_within_ms,
-        executr_executors *out, executr_error *err);
+        executr_store *store, int64_t seen_within_ms, executr_executors *out,
+        executr_error *err);
 
     /*
      * One bounded round of upkeep: put due retries into the queue table, and

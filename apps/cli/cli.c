@@ -237,8 +237,8 @@ int cli_wait(
         catch_interrupt();
     for (;;) {
         executr_status st = executr_client_get(client, id, out, &err);
-        if (st && (!executr_status_retriable(st) ||
-                   ex_monotonic_us() > patience_us))
+        if (st &&
+            (!executr_status_retriable(st) || ex_monotonic_us() > patience_us))
             return app_fail(&err);
         if (!st) {
             patience_us = ex_monotonic_us() + cli.network_timeout_ms * 1000;

@@ -69,9 +69,8 @@ static int print_jobs(const executr_jobs *jobs, int32_t more)
         put_job_line(executr_jobs_at(jobs, i));
     if (more)
         printf(
-            "more: --before %s\n",
-            executr_job_id(
-                executr_jobs_at(jobs, executr_jobs_count(jobs) - 1)));
+            "more: --before %s\n", executr_job_id(executr_jobs_at(
+                                       jobs, executr_jobs_count(jobs) - 1)));
     return APP_OK;
 }
 

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* executr run: submit, wait, print; with --local all of it in this process. */
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-#include <fcntl.h>
-#include <errno.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/fs.h"
 #include "cli.h"
@@ -29,8 +29,7 @@ static const app_flag flags[] = {
      "MB of binaries that --local keeps", 1, 0},
     {0}};
 
-static const app_flag *const tables[] = {
-    flags, cli_flags, cli_job_flags, NULL};
+static const app_flag *const tables[] = {flags, cli_flags, cli_job_flags, NULL};
 
 static const app_command command = {
     "executr run", "FILE [-- WORDS...]",
@@ -136,7 +135,8 @@ static int32_t read_file(void *ctx, void *data, size_t size, size_t *length)
     return n < 0;
 }
 
-static int store_file(executr_queue *queue, const char *sha256, const char *path)
+static int store_file(
+    executr_queue *queue, const char *sha256, const char *path)
 {
     executr_error err;
     int32_t created;
@@ -218,8 +218,8 @@ static int run_in_store(
          executr_worker_open(&work, &run.worker, &err)))
         code = app_fail(&err);
     if (code == APP_GO_ON)
-        code = wait_local(
-            queue, executr_job_id(executr_jobs_at(jobs, 0)), &run);
+        code =
+            wait_local(queue, executr_job_id(executr_jobs_at(jobs, 0)), &run);
     executr_worker_free(run.worker);
     executr_jobs_free(jobs);
     executr_queue_free(queue);
@@ -240,7 +240,8 @@ int cli_run_local(const executr_job_spec *spec, const char *path)
     if (!mkdtemp(directory))
         return app_failf(
             "can't make a directory in %s: %s; set TMPDIR to one where that "
-            "is possible", base, strerror(errno));
+            "is possible",
+            base, strerror(errno));
     snprintf(url, sizeof url, "sqlite://%s/executr.db", directory);
     int code = APP_FAILED;
     if (executr_store_open(url, NULL, &store, &err))

@@ -169,8 +169,10 @@ int cli_job_spec(
     const char *file = rest->count ? rest->words[0] : NULL;
     if (rest->count > 1)
         return app_usage(
-            used, "'%s' is one word too many; arguments of the program go "
-            "behind --", rest->words[1]);
+            used,
+            "'%s' is one word too many; arguments of the program go "
+            "behind --",
+            rest->words[1]);
     if (file && job.binary_url)
         return app_usage(used, "give FILE or --binary-url, not both");
     if (!file && !job.binary_url && !job.binary_sha256)
@@ -206,12 +208,10 @@ int cli_upload(executr_client *client, const char *sha256, const char *path)
 {
     executr_error err;
     int64_t bytes;
-    executr_status st =
-        executr_client_has_binary(client, sha256, &bytes, &err);
+    executr_status st = executr_client_has_binary(client, sha256, &bytes, &err);
     if (st == EXECUTR_E_NOT_FOUND) {
         st = executr_client_put_binary(
-            client, sha256, path, progress_hook(), (char[]){"uploading"},
-            &err);
+            client, sha256, path, progress_hook(), (char[]){"uploading"}, &err);
         end_progress();
     }
     return st ? app_fail(&err) : APP_GO_ON;

@@ -43,7 +43,8 @@ static const struct {
     const char *help;
 } commands[] = {
     {"submit", cmd_submit, "queue a job: a local file, or a binary by URL"},
-    {"run", cmd_run, "submit a job, wait, print its output (--local: no server)"},
+    {"run", cmd_run,
+     "submit a job, wait, print its output (--local: no server)"},
     {"status", cmd_status, "show a job"},
     {"list", cmd_list, "list jobs, newest first"},
     {"wait", cmd_wait, "wait until jobs are over; exit with their exit code"},
@@ -61,15 +62,13 @@ static const struct {
 
 static int help(void)
 {
-    printf(
-        "executr runs programs on many machines and never loses one.\n\n"
-        "usage: executr COMMAND [flags]\n\n");
+    printf("executr runs programs on many machines and never loses one.\n\n"
+           "usage: executr COMMAND [flags]\n\n");
     for (size_t i = 0; i < COMMANDS; i++)
         printf("  %-10s %s\n", commands[i].name, commands[i].help);
-    printf(
-        "\n'executr COMMAND --help' tells more. Try it out: 'executr up' in "
-        "one terminal,\n'executr run /bin/date' in another; or 'executr run "
-        "--local /bin/date'.\n");
+    printf("\n'executr COMMAND --help' tells more. Try it out: 'executr up' in "
+           "one terminal,\n'executr run /bin/date' in another; or 'executr run "
+           "--local /bin/date'.\n");
     return APP_OK;
 }
 

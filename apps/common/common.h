@@ -8,7 +8,11 @@
 #include "common/flags.h"
 
 /* Exit codes. */
-enum { APP_OK = 0, APP_FAILED = 1, APP_USAGE = 2 };
+enum {
+    APP_OK = 0,
+    APP_FAILED = 1,
+    APP_USAGE = 2
+};
 
 /* "executr: message" on stderr, escape sequences made harmless; returns the
  * exit code for it: 2 for a bad argument, else 1. */
@@ -23,8 +27,15 @@ typedef struct app_log_flags {
     const char *format; /* json, text; NULL: text on a terminal */
 } app_log_flags;
 #define APP_LOG_FLAGS(flags)                                                   \
-    {"log-level", 0, APP_CHOICE, &(flags).level, "error|warn|info|debug",      \
-     "info", "how much to log on stderr", 0, 0},                               \
+    {"log-level",                                                              \
+     0,                                                                        \
+     APP_CHOICE,                                                               \
+     &(flags).level,                                                           \
+     "error|warn|info|debug",                                                  \
+     "info",                                                                   \
+     "how much to log on stderr",                                              \
+     0,                                                                        \
+     0},                                                                       \
     {                                                                          \
         "log-format", 0, APP_CHOICE, &(flags).format, "json|text", NULL,       \
             "json, or text on a terminal", 0, 0                                \

@@ -9,15 +9,15 @@
 #include <executr/base.h>
 
 enum {
-    APP_STRING,   /* const char ** */
-    APP_LIST,     /* app_list *, repeatable */
-    APP_WORDS,    /* app_list *, repeatable and split at commas */
-    APP_INT,      /* int64_t *, min … max */
-    APP_DURATION, /* int64_t *, milliseconds */
+    APP_STRING,    /* const char ** */
+    APP_LIST,      /* app_list *, repeatable */
+    APP_WORDS,     /* app_list *, repeatable and split at commas */
+    APP_INT,       /* int64_t *, min … max */
+    APP_DURATION,  /* int64_t *, milliseconds */
     APP_MEGABYTES, /* int64_t *, bytes; plain numbers are MB; also 10GB, 64KB */
-    APP_BYTES,    /* int64_t *, bytes; plain numbers are bytes; also 4GB */
-    APP_SWITCH,   /* int32_t *, 1 when given (variable: 1/true/yes) */
-    APP_CHOICE    /* const char **, one of the words in `value` (a|b|c) */
+    APP_BYTES,     /* int64_t *, bytes; plain numbers are bytes; also 4GB */
+    APP_SWITCH,    /* int32_t *, 1 when given (variable: 1/true/yes) */
+    APP_CHOICE     /* const char **, one of the words in `value` (a|b|c) */
 };
 
 typedef struct app_list {
@@ -26,14 +26,14 @@ typedef struct app_list {
 } app_list;
 
 typedef struct app_flag {
-    const char *name;     /* without dashes */
-    char letter;          /* short form, or 0 */
+    const char *name; /* without dashes */
+    char letter;      /* short form, or 0 */
     int kind;
     void *target;
     const char *value;    /* what the help calls its value */
     const char *fallback; /* default: text to parse, NULL leaves the target */
     const char *help;
-    int64_t min, max;     /* of APP_INT and sizes; both 0: any above zero */
+    int64_t min, max; /* of APP_INT and sizes; both 0: any above zero */
 } app_flag;
 
 /* A command: what its help says and which flags it takes. */
@@ -41,7 +41,7 @@ typedef struct app_command {
     const char *name;      /* "executr submit" */
     const char *arguments; /* "[FILE] [-- WORDS…]" or "" */
     const char *summary;
-    const char *notes;     /* printed below the flags; or NULL */
+    const char *notes;             /* printed below the flags; or NULL */
     const app_flag *const *tables; /* NULL-terminated list of tables, each
                                       ended by a row without a name */
 } app_command;

@@ -46,8 +46,7 @@ static int read_priorities(const app_command *command, uint32_t *mask)
     return APP_GO_ON;
 }
 
-int app_worker_options(
-    const app_command *command, executr_worker_options *out)
+int app_worker_options(const app_command *command, executr_worker_options *out)
 {
     *out = (executr_worker_options)EXECUTR_WORKER_OPTIONS_INIT;
     out->max_jobs = (int32_t)S.max_jobs;

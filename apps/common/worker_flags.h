@@ -27,7 +27,6 @@ extern const app_flag app_worker_flags[];
 
 /* Options for executr_worker_open from the settings; the caller adds where the
  * jobs come from. APP_GO_ON, or the exit code after an explained error. */
-int app_worker_options(
-    const app_command *command, executr_worker_options *out);
+int app_worker_options(const app_command *command, executr_worker_options *out);
 
 #endif

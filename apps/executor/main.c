@@ -12,8 +12,8 @@ static const char *token_file;
 static app_log_flags log_flags;
 
 static const app_flag flags[] = {
-    {"server-url", 's', APP_STRING, &server_url, "URL",
-     "http://127.0.0.1:8080", "where the server is", 0, 0},
+    {"server-url", 's', APP_STRING, &server_url, "URL", "http://127.0.0.1:8080",
+     "where the server is", 0, 0},
     {"token-file", 0, APP_STRING, &token_file, "FILE", NULL,
      "its first line is the token to send", 0, 0},
     {"max-output-size", 0, APP_BYTES, &app_worker_settings.max_output_bytes,

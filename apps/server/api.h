@@ -18,7 +18,7 @@ typedef struct api {
     _Atomic(executr_queue *) queue;
     executr_store *store; /* belongs to the queue above */
     metrics *metrics;
-    const char *token;    /* wanted as Bearer token; NULL: open */
+    const char *token; /* wanted as Bearer token; NULL: open */
     int64_t max_binary_bytes;
     int64_t max_output_bytes;
     atomic_int stopping; /* long answers end soon */
@@ -58,7 +58,7 @@ typedef struct api_response {
     int64_t offset;
     int32_t which;
     int32_t follow;
-    int64_t length; /* of the stream; -1 unknown */
+    int64_t length;      /* of the stream; -1 unknown */
     atomic_int *counted; /* counts this answer while it lasts; or NULL */
 } api_response;
 
@@ -100,9 +100,8 @@ void api_response_clear(api_response *response);
 /* Fill the response with an error in the shape of the API. */
 void api_error(api_response *response, const executr_error *err);
 void api_errorf(
-    api_response *response, int32_t status, const char *code,
-    const char *field, const char *format, ...)
-    __attribute__((format(printf, 5, 6)));
+    api_response *response, int32_t status, const char *code, const char *field,
+    const char *format, ...) __attribute__((format(printf, 5, 6)));
 
 /* The rest is for the handlers. */
 

@@ -155,8 +155,7 @@ static executr_status open_queue(api *a, executr_error *err)
     executr_queue_options options = EXECUTR_QUEUE_OPTIONS_INIT;
     executr_queue *queue = NULL;
     store.log = a->log;
-    executr_status st =
-        executr_store_open(set.db_url, &store, &a->store, err);
+    executr_status st = executr_store_open(set.db_url, &store, &a->store, err);
     if (st)
         return st;
     options.heartbeat_timeout_ms = set.heartbeat_timeout_ms;
@@ -164,8 +163,7 @@ static executr_status open_queue(api *a, executr_error *err)
     options.cleanup_interval_ms = set.cleanup_interval_ms;
     options.max_output_bytes = set.max_output_bytes;
     options.max_lost_attempts = (int32_t)set.max_lost_attempts;
-    options.max_parked =
-        set.http.max_connections - UNPARKED - a->max_follows;
+    options.max_parked = set.http.max_connections - UNPARKED - a->max_follows;
     options.log = a->log;
     options.events = metrics_events(a->metrics);
     st = executr_queue_open(a->store, &options, &queue, err);
@@ -193,8 +191,8 @@ static int wait_for_store(api *a, const sigset_t *signals)
         if (!executr_status_retriable(st))
             return app_fail(&err);
         ex_log(
-            &a->log, EXECUTR_LOG_WARN, "no database yet, trying again",
-            "error", err.message, NULL);
+            &a->log, EXECUTR_LOG_WARN, "no database yet, trying again", "error",
+            err.message, NULL);
         if (end_comes(signals, STORE_RETRY_MS))
             return APP_OK;
     }

@@ -17,13 +17,12 @@
 
 /* Upper bounds in µs; one more bucket takes the rest. */
 static const int64_t fast_bounds[] = {
-    500,    1000,    2500,    5000,    10000,    25000,   50000,
-    100000, 250000,  500000,  1000000, 2500000,  5000000, 10000000,
-    30000000, 60000000};
+    500,    1000,   2500,    5000,    10000,   25000,    50000,    100000,
+    250000, 500000, 1000000, 2500000, 5000000, 10000000, 30000000, 60000000};
 static const int64_t slow_bounds[] = {
-    10000,     50000,     100000,     500000,     1000000,     5000000,
-    15000000,  60000000,  300000000,  900000000,  3600000000,  14400000000,
-    43200000000, 86400000000};
+    10000,      50000,       100000,      500000,     1000000,
+    5000000,    15000000,    60000000,    300000000,  900000000,
+    3600000000, 14400000000, 43200000000, 86400000000};
 
 #define FAST (sizeof fast_bounds / sizeof *fast_bounds)
 #define SLOW (sizeof slow_bounds / sizeof *slow_bounds)
@@ -33,7 +32,13 @@ typedef struct histogram {
     atomic_uint_fast64_t sum_us;
 } histogram;
 
-typedef enum counter { SUBMITTED, COMPLETED, FAILED, CANCELLED, COUNTERS } counter;
+typedef enum counter {
+    SUBMITTED,
+    COMPLETED,
+    FAILED,
+    CANCELLED,
+    COUNTERS
+} counter;
 
 typedef struct type_row {
     char name[TYPE_BYTES];
@@ -126,8 +131,7 @@ static void count_job(
 {
     if (priority < 1 || priority > PRIORITIES)
         return;
-    atomic_fetch_add(
-        &row_of(m, type)->count[which][priority - 1], (uint64_t)n);
+    atomic_fetch_add(&row_of(m, type)->count[which][priority - 1], (uint64_t)n);
 }
 
 static void notify(
@@ -204,8 +208,7 @@ void metrics_request(
 static void put_help(
     ex_buf *out, const char *name, const char *type, const char *help)
 {
-    ex_buf_printf(
-        out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+    ex_buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }
 
 /* A label value: backslash, quote and line feed escaped. */
@@ -271,7 +274,8 @@ static void put_requests(metrics *m, ex_buf *out)
     static const char name[] = "executr_api_request_duration_seconds";
     ex_buf labels;
     ex_buf_init(&labels, 512);
-    put_help(out, name, "histogram", "Time to answer a request, waits included.");
+    put_help(
+        out, name, "histogram", "Time to answer a request, waits included.");
     for (size_t i = 0; i < atomic_load(&m->routes); i++) {
         route_row *row = &m->route_rows[i];
         ex_buf_reset(&labels);

@@ -64,8 +64,7 @@ void route_executors(api *a, api_request *request, api_response *response)
         return;
     response->status = 200;
     if (executr_queue_executors(queue, &executors, &err) ||
-        executr_executors_json(
-            executors, ex_buf_write, &response->body, &err))
+        executr_executors_json(executors, ex_buf_write, &response->body, &err))
         api_error(response, &err);
     executr_executors_free(executors);
 }

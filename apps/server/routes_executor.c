@@ -159,8 +159,7 @@ void route_heartbeat(api *a, api_request *request, api_response *response)
     executr_heartbeat *heartbeat = executr_request_heartbeat(body);
     response->status = 200;
     if (executr_queue_heartbeat(queue, heartbeat, &err) ||
-        executr_heartbeat_json(
-            heartbeat, ex_buf_write, &response->body, &err))
+        executr_heartbeat_json(heartbeat, ex_buf_write, &response->body, &err))
         api_error(response, &err);
     executr_request_free(body);
 }

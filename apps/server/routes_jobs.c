@@ -165,8 +165,8 @@ static int query_word(
         *out = text.failed ? 0 : parse(ex_buf_text(&text));
         if (!*out) {
             api_errorf(
-                response, 400, "invalid_argument", name,
-                "%s has no such value", name);
+                response, 400, "invalid_argument", name, "%s has no such value",
+                name);
             found = -1;
         }
     }
@@ -199,8 +199,7 @@ static int read_listing(
         return -1;
     l->filter.limit = (int32_t)limit;
     int type = api_query(request, "type", &l->type, response);
-    int executor =
-        api_query(request, "executor_id", &l->executor_id, response);
+    int executor = api_query(request, "executor_id", &l->executor_id, response);
     int before = api_query(request, "before", &l->before, response);
     if (type < 0 || executor < 0 || before < 0)
         return -1;
@@ -269,8 +268,7 @@ void route_get(api *a, api_request *request, api_response *response)
     executr_queue *queue = api_queue(a, response);
     if (!queue)
         return;
-    if (executr_queue_get(
-            queue, request->id, EXECUTR_PART_ALL, &jobs, &err))
+    if (executr_queue_get(queue, request->id, EXECUTR_PART_ALL, &jobs, &err))
         api_error(response, &err);
     else
         api_put_job(response, 200, jobs, EXECUTR_PART_ALL);
@@ -319,8 +317,7 @@ void route_cancel(api *a, api_request *request, api_response *response)
     }
 }
 
-static void put_cancelled(
-    ex_json_writer *w, int64_t cancelled, int64_t failed)
+static void put_cancelled(ex_json_writer *w, int64_t cancelled, int64_t failed)
 {
     ex_json_add_i64(w, "cancelled", cancelled);
     ex_json_add_i64(w, "failed", failed);

@@ -64,8 +64,7 @@ static executr_status follow_output(
 
 /* Let the answer wait for the job; there is a thread behind each that does, and
  * the other calls need some too. */
-static void begin_follow(
-    api *a, const executr_job *job, api_response *response)
+static void begin_follow(api *a, const executr_job *job, api_response *response)
 {
     if (atomic_fetch_add(&a->follows, 1) >= a->max_follows) {
         atomic_fetch_sub(&a->follows, 1);
@@ -80,8 +79,7 @@ static void begin_follow(
     response->follow = 1;
     response->stream = follow_output;
     snprintf(
-        response->subject, sizeof response->subject, "%s",
-        executr_job_id(job));
+        response->subject, sizeof response->subject, "%s", executr_job_id(job));
 }
 
 static int64_t min_i64(int64_t a, int64_t b)
@@ -134,8 +132,8 @@ static executr_status stream_binary(
     executr_error *err)
 {
     return executr_queue_get_binary(
-        atomic_load(&a->queue), response->subject, response->offset, write,
-        ctx, err);
+        atomic_load(&a->queue), response->subject, response->offset, write, ctx,
+        err);
 }
 
 /* "Range: bytes=N-" is not parsed; resuming clients use ?offset=N. */
@@ -150,15 +148,13 @@ void route_binary_get(api *a, api_request *request, api_response *response)
         api_error(response, &err);
         return;
     }
-    if (api_query_i64(
-            request, "offset", 0, bytes, &response->offset, response))
+    if (api_query_i64(request, "offset", 0, bytes, &response->offset, response))
         return;
     response->status = 200;
     response->content_type = "application/octet-stream";
     response->length = bytes - min_i64(response->offset, bytes);
     response->stream = stream_binary;
-    snprintf(
-        response->subject, sizeof response->subject, "%s", request->id);
+    snprintf(response->subject, sizeof response->subject, "%s", request->id);
 }
 
 void route_binary_put(api *a, api_request *request, api_response *response)

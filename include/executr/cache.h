@@ -16,11 +16,11 @@ typedef struct executr_cache executr_cache;
 
 typedef struct executr_cache_options {
     uint32_t struct_size;
-    uint32_t reserved;            /* 0 */
-    const char *directory;        /* ~/.executr/cache; made with mode 0700 */
-    int64_t max_bytes;            /* evict least recently used; 400 MB */
-    int64_t max_binary_bytes;     /* refuse larger ones; 4 GiB */
-    int64_t network_timeout_ms;   /* no byte for this long; 60 s */
+    uint32_t reserved;          /* 0 */
+    const char *directory;      /* ~/.executr/cache; made with mode 0700 */
+    int64_t max_bytes;          /* evict least recently used; 400 MB */
+    int64_t max_binary_bytes;   /* refuse larger ones; 4 GiB */
+    int64_t network_timeout_ms; /* no byte for this long; 60 s */
     executr_log log;
 } executr_cache_options;
 

@@ -48,8 +48,8 @@ EXECUTR_API executr_status executr_client_health(
  */
 EXECUTR_API executr_status executr_client_submit(
     executr_client *client, const executr_job_spec *const *specs, size_t count,
-    executr_status *results, executr_jobs **out, executr_error *err)
-    EXECUTR_CHECKED;
+    executr_status *results, executr_jobs **out,
+    executr_error *err) EXECUTR_CHECKED;
 EXECUTR_API executr_status executr_client_get(
     executr_client *client, const char *job_id, executr_jobs **out,
     executr_error *err) EXECUTR_CHECKED;
@@ -66,18 +66,18 @@ EXECUTR_API executr_status executr_client_retry(
     executr_client *client, const char *job_id, executr_jobs **out,
     executr_error *err) EXECUTR_CHECKED;
 EXECUTR_API executr_status executr_client_stats(
-    executr_client *client, executr_stats **out, executr_error *err)
-    EXECUTR_CHECKED;
+    executr_client *client, executr_stats **out,
+    executr_error *err) EXECUTR_CHECKED;
 EXECUTR_API executr_status executr_client_executors(
-    executr_client *client, executr_executors **out, executr_error *err)
-    EXECUTR_CHECKED;
+    executr_client *client, executr_executors **out,
+    executr_error *err) EXECUTR_CHECKED;
 
 /* Raw bytes of a job's stdout (stream 1) or stderr (stream 2) from `offset`.
  * With `follow` it goes on until the job ends. */
 EXECUTR_API executr_status executr_client_output(
     executr_client *client, const char *job_id, int32_t stream, int64_t offset,
-    int32_t follow, executr_write write, void *ctx, executr_error *err)
-    EXECUTR_CHECKED;
+    int32_t follow, executr_write write, void *ctx,
+    executr_error *err) EXECUTR_CHECKED;
 
 /* For executors in other programs. */
 EXECUTR_API executr_status executr_client_claim(
@@ -88,11 +88,11 @@ EXECUTR_API executr_status executr_client_report(
     const executr_report *const *reports, size_t count, executr_status *results,
     executr_error *err) EXECUTR_CHECKED;
 EXECUTR_API executr_status executr_client_heartbeat(
-    executr_client *client, executr_heartbeat *heartbeat, executr_error *err)
-    EXECUTR_CHECKED;
+    executr_client *client, executr_heartbeat *heartbeat,
+    executr_error *err) EXECUTR_CHECKED;
 EXECUTR_API executr_status executr_client_goodbye(
-    executr_client *client, const char *executor_id, executr_error *err)
-    EXECUTR_CHECKED;
+    executr_client *client, const char *executor_id,
+    executr_error *err) EXECUTR_CHECKED;
 
 /* Does the server have this binary? OK or E_NOT_FOUND. */
 EXECUTR_API executr_status executr_client_has_binary(

@@ -101,17 +101,17 @@ typedef struct executr_job_spec {
     size_t argument_count;          /* at most 1,024 */
     const char *const *environment; /* "NAME=value" */
     size_t environment_count;
-    const char *idempotency_key;    /* 1 to 255 characters; NULL: none */
-    int32_t max_retries;            /* 0 to 1,000 */
-    int32_t exclusive;              /* 0 or 1 */
-    int64_t timeout_ms;             /* wall clock of one attempt; 0: none */
-    int64_t kill_grace_ms;          /* SIGTERM to SIGKILL; 0: executor's */
-    int64_t memory_mb;              /* these four: 0 is no limit */
+    const char *idempotency_key; /* 1 to 255 characters; NULL: none */
+    int32_t max_retries;         /* 0 to 1,000 */
+    int32_t exclusive;           /* 0 or 1 */
+    int64_t timeout_ms;          /* wall clock of one attempt; 0: none */
+    int64_t kill_grace_ms;       /* SIGTERM to SIGKILL; 0: executor's */
+    int64_t memory_mb;           /* these four: 0 is no limit */
     int64_t cpu_seconds;
     int64_t max_processes;
     int64_t max_file_mb;
-    int32_t isolation;              /* EXECUTR_ISOLATION_… */
-    int32_t reserved;               /* 0 */
+    int32_t isolation; /* EXECUTR_ISOLATION_… */
+    int32_t reserved;  /* 0 */
 } executr_job_spec;
 
 /* clang-format off */
@@ -160,8 +160,8 @@ EXECUTR_API int32_t executr_job_attempt(const executr_job *job); /* 0: none */
 EXECUTR_API const char *executr_job_executor_id(const executr_job *job);
 EXECUTR_API const char *executr_job_error_message(const executr_job *job);
 /* 1 and *code if the program exited by itself, else 0. */
-EXECUTR_API int32_t executr_job_exit_code(
-    const executr_job *job, int32_t *code);
+EXECUTR_API int32_t
+executr_job_exit_code(const executr_job *job, int32_t *code);
 EXECUTR_API int32_t executr_job_outcome(const executr_job *job);
 EXECUTR_API int32_t executr_job_signal(const executr_job *job); /* 0: none */
 /* Any bytes; only in records that were asked for with their output. */
@@ -194,8 +194,8 @@ EXECUTR_API const char *executr_attempt_executor_ip(
     const executr_attempt *attempt);
 EXECUTR_API const char *executr_attempt_error_message(
     const executr_attempt *attempt);
-EXECUTR_API int64_t executr_attempt_started_at_us(
-    const executr_attempt *attempt);
+EXECUTR_API int64_t
+executr_attempt_started_at_us(const executr_attempt *attempt);
 EXECUTR_API int64_t executr_attempt_ended_at_us(const executr_attempt *attempt);
 
 /*

@@ -25,8 +25,8 @@ enum {
     EXECUTR_EVENT_SUBMITTED = 1,
     EXECUTR_EVENT_CLAIMED = 2,
     EXECUTR_EVENT_COMPLETED = 3,
-    EXECUTR_EVENT_FAILED = 4,    /* for good */
-    EXECUTR_EVENT_RETRIED = 5,   /* failed, will be tried again */
+    EXECUTR_EVENT_FAILED = 4,  /* for good */
+    EXECUTR_EVENT_RETRIED = 5, /* failed, will be tried again */
     EXECUTR_EVENT_CANCELLED = 6,
     EXECUTR_EVENT_RECOVERED = 7, /* taken from a silent executor; count */
     EXECUTR_EVENT_CLEANED = 8    /* old jobs deleted; count */
@@ -101,19 +101,19 @@ EXECUTR_API void executr_queue_free(executr_queue *queue);
  */
 EXECUTR_API executr_status executr_queue_submit(
     executr_queue *queue, const executr_job_spec *const *specs, size_t count,
-    executr_status *results, executr_jobs **out, executr_error *err)
-    EXECUTR_CHECKED;
+    executr_status *results, executr_jobs **out,
+    executr_error *err) EXECUTR_CHECKED;
 
 typedef struct executr_claim {
     uint32_t struct_size;
-    int32_t max_jobs;           /* 1 to 1,000; 0 is 1 */
-    const char *executor_id;    /* 1 to 255 characters, required */
-    const char *executor_ip;    /* 1 to 64 characters, required */
-    int64_t wait_ms;            /* park this long for a job; at most 60 s */
-    const char *const *types;   /* only these; none: all */
-    size_t type_count;          /* at most 100 */
-    uint32_t priorities;        /* bits 1 << EXECUTR_PRIORITY_…; 0: all */
-    uint32_t offers;            /* EXECUTR_OFFER_… */
+    int32_t max_jobs;         /* 1 to 1,000; 0 is 1 */
+    const char *executor_id;  /* 1 to 255 characters, required */
+    const char *executor_ip;  /* 1 to 64 characters, required */
+    int64_t wait_ms;          /* park this long for a job; at most 60 s */
+    const char *const *types; /* only these; none: all */
+    size_t type_count;        /* at most 100 */
+    uint32_t priorities;      /* bits 1 << EXECUTR_PRIORITY_…; 0: all */
+    uint32_t offers;          /* EXECUTR_OFFER_… */
 } executr_claim;
 
 /* clang-format off */
@@ -133,21 +133,21 @@ EXECUTR_API executr_status executr_queue_claim(
 /* How an attempt ended. */
 typedef struct executr_report {
     uint32_t struct_size;
-    int32_t attempt;        /* 0: the current one of the executor */
+    int32_t attempt; /* 0: the current one of the executor */
     const char *job_id;
-    int32_t status;         /* EXECUTR_ATTEMPT_COMPLETED or _FAILED */
-    int32_t outcome;        /* EXECUTR_OUTCOME_…; 0: exit if it completed
+    int32_t status;  /* EXECUTR_ATTEMPT_COMPLETED or _FAILED */
+    int32_t outcome; /* EXECUTR_OUTCOME_…; 0: exit if it completed
                                or has an exit code, else unknown */
     int32_t has_exit_code;
     int32_t exit_code;
     int32_t signal;
-    int32_t uncounted;      /* 1: give back to pending; nobody's fault */
+    int32_t uncounted;       /* 1: give back to pending; nobody's fault */
     const void *stdout_data; /* any bytes */
     size_t stdout_length;
     const void *stderr_data;
     size_t stderr_length;
     const char *error_message; /* required when failed and counted */
-    double user_seconds;    /* usage; all 0: not measured */
+    double user_seconds;       /* usage; all 0: not measured */
     double system_seconds;
     double wall_seconds;
     int64_t max_rss_bytes;
@@ -175,8 +175,8 @@ EXECUTR_API executr_status executr_queue_report(
 /* One lease an executor holds, and what the queue says to it. */
 typedef struct executr_lease {
     char job_id[40];
-    int32_t attempt;  /* 0: the current one of the executor */
-    int32_t verdict;  /* out: EXECUTR_LEASE_… */
+    int32_t attempt; /* 0: the current one of the executor */
+    int32_t verdict; /* out: EXECUTR_LEASE_… */
 } executr_lease;
 
 enum {
@@ -212,8 +212,8 @@ typedef struct executr_heartbeat {
  * goes back to pending, uncounted: the answer to its claim was lost.
  */
 EXECUTR_API executr_status executr_queue_heartbeat(
-    executr_queue *queue, executr_heartbeat *heartbeat, executr_error *err)
-    EXECUTR_CHECKED;
+    executr_queue *queue, executr_heartbeat *heartbeat,
+    executr_error *err) EXECUTR_CHECKED;
 
 /* A heartbeat for one job; sets the verdict. */
 EXECUTR_API executr_status executr_queue_heartbeat_job(
@@ -223,8 +223,8 @@ EXECUTR_API executr_status executr_queue_heartbeat_job(
 /* An executor says goodbye: its jobs go back to pending at once, uncounted, and
  * its claims that wait here return empty. */
 EXECUTR_API executr_status executr_queue_goodbye(
-    executr_queue *queue, const char *executor_id, executr_error *err)
-    EXECUTR_CHECKED;
+    executr_queue *queue, const char *executor_id,
+    executr_error *err) EXECUTR_CHECKED;
 
 /*
  * Cancel jobs by id. results[i]: OK (pending, is cancelled now), E_CANCELLED
@@ -238,9 +238,9 @@ EXECUTR_API executr_status executr_queue_cancel(
 /* Selects jobs. Zero or NULL means any. */
 typedef struct executr_filter {
     uint32_t struct_size;
-    int32_t status;   /* EXECUTR_JOB_… */
+    int32_t status; /* EXECUTR_JOB_… */
     int32_t priority;
-    int32_t limit;    /* 1 to 1,000; 0 is 100 */
+    int32_t limit; /* 1 to 1,000; 0 is 100 */
     const char *type;
     const char *executor_id;
     const char *before_id; /* cursor: only jobs older than this one */
@@ -282,12 +282,12 @@ EXECUTR_API executr_status executr_queue_list(
 /* Counts of jobs; cost does not grow with their number. */
 typedef struct executr_stats executr_stats;
 EXECUTR_API executr_status executr_queue_stats(
-    executr_queue *queue, executr_stats **out, executr_error *err)
-    EXECUTR_CHECKED;
-EXECUTR_API int64_t executr_stats_jobs(
-    const executr_stats *stats, int32_t status);
-EXECUTR_API int64_t executr_stats_pending(
-    const executr_stats *stats, int32_t priority);
+    executr_queue *queue, executr_stats **out,
+    executr_error *err) EXECUTR_CHECKED;
+EXECUTR_API int64_t
+executr_stats_jobs(const executr_stats *stats, int32_t status);
+EXECUTR_API int64_t
+executr_stats_pending(const executr_stats *stats, int32_t priority);
 EXECUTR_API int64_t executr_stats_active_executors(const executr_stats *stats);
 EXECUTR_API int64_t executr_stats_timestamp_us(const executr_stats *stats);
 /* Sum over active executors, for utilization and the cache hit ratio. */
@@ -302,8 +302,8 @@ EXECUTR_API void executr_stats_free(executr_stats *stats);
 /* Executors seen within ten heartbeat timeouts. */
 typedef struct executr_executors executr_executors;
 EXECUTR_API executr_status executr_queue_executors(
-    executr_queue *queue, executr_executors **out, executr_error *err)
-    EXECUTR_CHECKED;
+    executr_queue *queue, executr_executors **out,
+    executr_error *err) EXECUTR_CHECKED;
 EXECUTR_API size_t executr_executors_count(const executr_executors *executors);
 EXECUTR_API const char *executr_executors_id(
     const executr_executors *executors, size_t i);
@@ -313,12 +313,12 @@ EXECUTR_API const char *executr_executors_current_job_id(
     const executr_executors *executors, size_t i); /* "" when idle */
 EXECUTR_API int64_t executr_executors_last_heartbeat_us(
     const executr_executors *executors, size_t i);
-EXECUTR_API int32_t executr_executors_max_jobs(
-    const executr_executors *executors, size_t i);
-EXECUTR_API int32_t executr_executors_running_jobs(
-    const executr_executors *executors, size_t i);
-EXECUTR_API int64_t executr_executors_jobs_completed(
-    const executr_executors *executors, size_t i);
+EXECUTR_API int32_t
+executr_executors_max_jobs(const executr_executors *executors, size_t i);
+EXECUTR_API int32_t
+executr_executors_running_jobs(const executr_executors *executors, size_t i);
+EXECUTR_API int64_t
+executr_executors_jobs_completed(const executr_executors *executors, size_t i);
 /* The array of GET /admin/executors. */
 EXECUTR_API executr_status executr_executors_json(
     const executr_executors *executors, executr_write write, void *ctx,

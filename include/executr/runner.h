@@ -19,15 +19,15 @@ typedef struct executr_runner executr_runner;
 
 typedef struct executr_runner_options {
     uint32_t struct_size;
-    int32_t max_running;         /* programs at once; 1,024 */
-    const char *work_directory;  /* /tmp/executr-jobs; made with mode 0700 */
-    int64_t max_output_bytes;    /* of stdout and of stderr; 1 MiB */
-    int64_t kill_grace_ms;       /* SIGTERM to SIGKILL; 10 s */
-    int64_t drain_ms;            /* wait for output after the end; 2 s */
+    int32_t max_running;        /* programs at once; 1,024 */
+    const char *work_directory; /* /tmp/executr-jobs; made with mode 0700 */
+    int64_t max_output_bytes;   /* of stdout and of stderr; 1 MiB */
+    int64_t kill_grace_ms;      /* SIGTERM to SIGKILL; 10 s */
+    int64_t drain_ms;           /* wait for output after the end; 2 s */
     executr_log log;
-    int32_t subreaper;           /* 1: orphans of the programs become children
+    int32_t subreaper; /* 1: orphans of the programs become children
                                     of this process (see below) */
-    int32_t reserved;            /* 0 */
+    int32_t reserved;  /* 0 */
 } executr_runner_options;
 
 /*
@@ -59,17 +59,17 @@ EXECUTR_API void executr_runner_free(executr_runner *runner);
 /* One program to run. */
 typedef struct executr_program {
     uint32_t struct_size;
-    int32_t isolation;              /* EXECUTR_ISOLATION_…; up to basic */
-    const char *path;               /* of the executable, absolute; must stay
+    int32_t isolation;            /* EXECUTR_ISOLATION_…; up to basic */
+    const char *path;             /* of the executable, absolute; must stay
                                        until the program ended */
-    const char *name;               /* of its directory: a job id */
-    const char *const *arguments;   /* argv[1]…; argv[0] is the path */
+    const char *name;             /* of its directory: a job id */
+    const char *const *arguments; /* argv[1]…; argv[0] is the path */
     size_t argument_count;
     const char *const *environment; /* "NAME=value"; nothing is added, so there
                                        is no PATH or HOME unless it is here */
     size_t environment_count;
-    int64_t timeout_ms;             /* then TERM, grace, KILL; 0: none */
-    int64_t kill_grace_ms;          /* 0: the runner's */
+    int64_t timeout_ms;    /* then TERM, grace, KILL; 0: none */
+    int64_t kill_grace_ms; /* 0: the runner's */
 } executr_program;
 
 /* clang-format off */
@@ -81,8 +81,8 @@ typedef struct executr_program {
 typedef struct executr_result executr_result;
 EXECUTR_API int32_t executr_result_outcome(const executr_result *result);
 /* 1 and *code if it exited by itself. */
-EXECUTR_API int32_t executr_result_exit_code(
-    const executr_result *result, int32_t *code);
+EXECUTR_API int32_t
+executr_result_exit_code(const executr_result *result, int32_t *code);
 EXECUTR_API int32_t executr_result_signal(const executr_result *result);
 /* "" for an exit, else one line: what ended it. */
 EXECUTR_API const char *executr_result_message(const executr_result *result);

@@ -44,8 +44,8 @@ EXECUTR_API void executr_store_free(executr_store *store);
 EXECUTR_API const char *executr_store_kind(const executr_store *store);
 
 /* One round trip to the database: OK or E_UNAVAILABLE. */
-EXECUTR_API executr_status executr_store_ping(
-    executr_store *store, executr_error *err) EXECUTR_CHECKED;
+EXECUTR_API executr_status
+executr_store_ping(executr_store *store, executr_error *err) EXECUTR_CHECKED;
 
 /* Connections that carry a statement right now. */
 EXECUTR_API int32_t executr_store_connections_active(executr_store *store);

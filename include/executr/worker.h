@@ -36,8 +36,8 @@ typedef struct executr_worker_options {
     int64_t kill_grace_ms;         /* 10 s */
     const char *const *types;      /* claim only these; none: all */
     size_t type_count;
-    uint32_t priorities;           /* bits 1 << EXECUTR_PRIORITY_…; 0: all */
-    int32_t subreaper;             /* 1: see runner.h; programs that do
+    uint32_t priorities; /* bits 1 << EXECUTR_PRIORITY_…; 0: all */
+    int32_t subreaper;   /* 1: see runner.h; programs that do
                                       nothing else set it */
     executr_log log;
 } executr_worker_options;
@@ -59,8 +59,8 @@ EXECUTR_API const char *executr_worker_id(const executr_worker *worker);
  * Work until stopped; a server that is away is waited for. Blocks. Must be
  * called once, from one thread; its programs die with that thread.
  */
-EXECUTR_API executr_status executr_worker_run(
-    executr_worker *worker, executr_error *err) EXECUTR_CHECKED;
+EXECUTR_API executr_status
+executr_worker_run(executr_worker *worker, executr_error *err) EXECUTR_CHECKED;
 
 /*
  * Any thread, and signal handlers. The first call stops claiming and lets

@@ -138,8 +138,8 @@ executr_status ex_buf_status(
     if (buf->failed == EXECUTR_E_NOMEM)
         return ex_fail_nomem(err);
     return ex_fail(
-        err, buf->failed, "%s is longer than %zu bytes, the most allowed",
-        what, buf->limit);
+        err, buf->failed, "%s is longer than %zu bytes, the most allowed", what,
+        buf->limit);
 }
 
 int32_t ex_buf_write(void *ctx, const void *data, size_t length)

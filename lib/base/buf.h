@@ -9,7 +9,7 @@
 #include <executr/base.h>
 
 typedef struct ex_buf {
-    char *data;   /* always NUL-terminated once anything was added */
+    char *data; /* always NUL-terminated once anything was added */
     size_t length;
     size_t capacity;
     size_t limit; /* never longer than this */

@@ -122,8 +122,7 @@ executr_status ex_fail_errno(
     if (!err)
         return status;
     snprintf(
-        tail, sizeof tail, ": %s",
-        strerror_r(number, reason, sizeof reason));
+        tail, sizeof tail, ": %s", strerror_r(number, reason, sizeof reason));
     va_start(args, format);
     fill(err, tail, format, args);
     va_end(args);

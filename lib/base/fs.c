@@ -58,13 +58,11 @@ static executr_status make_one(
     if (stat(path, &info) != 0)
         return ex_fail_errno(err, number, "cannot make directory %s", path);
     if (!S_ISDIR(info.st_mode))
-        return ex_fail_errno(
-            err, ENOTDIR, "cannot make directory %s", path);
+        return ex_fail_errno(err, ENOTDIR, "cannot make directory %s", path);
     return EXECUTR_OK;
 }
 
-executr_status ex_fs_mkdirs(
-    const char *path, unsigned mode, executr_error *err)
+executr_status ex_fs_mkdirs(const char *path, unsigned mode, executr_error *err)
 {
     ex_buf prefix;
 

@@ -7,16 +7,16 @@
 
 /* Replace `out` by "a/b" (or a copy of b when it is absolute). */
 executr_status ex_fs_join(
-    ex_buf *out, const char *a, const char *b, executr_error *err)
-    EXECUTR_CHECKED;
+    ex_buf *out, const char *a, const char *b,
+    executr_error *err) EXECUTR_CHECKED;
 
 /* Replace `out` by `path` with a leading "~/" and $HOME resolved. */
 executr_status ex_fs_expand(ex_buf *out, const char *path, executr_error *err)
     EXECUTR_CHECKED;
 
 /* Make a directory and its parents with `mode`; one that exists is fine. */
-executr_status ex_fs_mkdirs(
-    const char *path, unsigned mode, executr_error *err) EXECUTR_CHECKED;
+executr_status ex_fs_mkdirs(const char *path, unsigned mode, executr_error *err)
+    EXECUTR_CHECKED;
 
 /* All of a file into `out` (appended; its limit holds). */
 executr_status ex_fs_read(const char *path, ex_buf *out, executr_error *err)
@@ -24,8 +24,8 @@ executr_status ex_fs_read(const char *path, ex_buf *out, executr_error *err)
 
 /* Write all bytes to a descriptor, however often it is interrupted. */
 executr_status ex_fs_write_all(
-    int fd, const void *data, size_t length, executr_error *err)
-    EXECUTR_CHECKED;
+    int fd, const void *data, size_t length,
+    executr_error *err) EXECUTR_CHECKED;
 
 /* How the names of unfinished files begin; only a crash leaves one behind. */
 #define EX_TMPFILE_PREFIX ".executr-tmp-"
@@ -37,7 +37,7 @@ executr_status ex_fs_write_all(
  * removes what was not committed.
  */
 typedef struct ex_tmpfile {
-    int fd;     /* -1 when closed */
+    int fd; /* -1 when closed */
     ex_buf path;
     ex_buf dir;
 } ex_tmpfile;
@@ -46,8 +46,8 @@ void ex_tmpfile_init(ex_tmpfile *tmp);
 executr_status ex_tmpfile_open(
     ex_tmpfile *tmp, const char *dir, executr_error *err) EXECUTR_CHECKED;
 executr_status ex_tmpfile_commit(
-    ex_tmpfile *tmp, const char *name, unsigned mode, executr_error *err)
-    EXECUTR_CHECKED;
+    ex_tmpfile *tmp, const char *name, unsigned mode,
+    executr_error *err) EXECUTR_CHECKED;
 void ex_tmpfile_close(ex_tmpfile *tmp);
 
 /*

@@ -40,8 +40,8 @@ static int count_members(struct json_object *object, size_t *members)
         entry = json_object_get_object(object)->head;
         for (; entry && !bad; entry = lh_entry_next(entry)) {
             (*members)++;
-            bad = count_members(
-                (struct json_object *)lh_entry_v(entry), members);
+            bad =
+                count_members((struct json_object *)lh_entry_v(entry), members);
         }
         return bad;
     case json_type_array:

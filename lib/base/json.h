@@ -17,16 +17,16 @@ typedef struct ex_json ex_json;
 
 /* Parse a whole text. E_ARGUMENT says what is wrong and at which byte. */
 executr_status ex_json_parse(
-    const char *text, size_t length, ex_json **out, executr_error *err)
-    EXECUTR_CHECKED;
+    const char *text, size_t length, ex_json **out,
+    executr_error *err) EXECUTR_CHECKED;
 
 /*
  * The same, but strings that are no names may hold NULs (outputs do): read
  * those with ex_json_string and its length; ex_json_read_string refuses them.
  */
 executr_status ex_json_parse_nul(
-    const char *text, size_t length, ex_json **out, executr_error *err)
-    EXECUTR_CHECKED;
+    const char *text, size_t length, ex_json **out,
+    executr_error *err) EXECUTR_CHECKED;
 void ex_json_free(ex_json *document);
 
 enum {
@@ -69,11 +69,11 @@ executr_status ex_json_read_i32(
     const ex_json *object, const char *name, int32_t min, int32_t max,
     int32_t *out, executr_error *err) EXECUTR_CHECKED;
 executr_status ex_json_read_double(
-    const ex_json *object, const char *name, double *out, executr_error *err)
-    EXECUTR_CHECKED;
+    const ex_json *object, const char *name, double *out,
+    executr_error *err) EXECUTR_CHECKED;
 executr_status ex_json_read_bool(
-    const ex_json *object, const char *name, int32_t *out, executr_error *err)
-    EXECUTR_CHECKED;
+    const ex_json *object, const char *name, int32_t *out,
+    executr_error *err) EXECUTR_CHECKED;
 /* An array or object member (kind EX_JSON_ARRAY or EX_JSON_OBJECT). */
 executr_status ex_json_read_container(
     const ex_json *object, const char *name, int kind, ex_json **out,
@@ -89,8 +89,8 @@ typedef struct ex_json_writer {
 } ex_json_writer;
 
 void ex_json_begin(ex_json_writer *w, ex_buf *buf);
-void ex_json_open(ex_json_writer *w, char brace);  /* '{' or '[' */
-void ex_json_close(ex_json_writer *w, char brace); /* '}' or ']' */
+void ex_json_open(ex_json_writer *w, char brace);      /* '{' or '[' */
+void ex_json_close(ex_json_writer *w, char brace);     /* '}' or ']' */
 void ex_json_key(ex_json_writer *w, const char *name); /* plain ASCII name */
 void ex_json_put_string(ex_json_writer *w, const char *text);
 void ex_json_put_bytes(ex_json_writer *w, const void *data, size_t length);

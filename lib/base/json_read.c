@@ -38,8 +38,8 @@ executr_status ex_json_read_i64(
     int64_t number = ex_json_int(value);
     if (number < min || number > max)
         return ex_fail_field(
-            err, name, "%s is %" PRId64 ", but must be %" PRId64
-            " to %" PRId64, name, number, min, max);
+            err, name, "%s is %" PRId64 ", but must be %" PRId64 " to %" PRId64,
+            name, number, min, max);
     *out = number;
     return EXECUTR_OK;
 }

@@ -12,7 +12,7 @@ typedef struct ex_json_scan {
 
 /* E_ARGUMENT says what is wrong and at which byte. Takes linear time. */
 executr_status ex_json_scan_text(
-    ex_json_scan *scan, const char *text, size_t length, executr_error *err)
-    EXECUTR_CHECKED;
+    ex_json_scan *scan, const char *text, size_t length,
+    executr_error *err) EXECUTR_CHECKED;
 
 #endif

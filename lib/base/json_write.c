@@ -63,9 +63,9 @@ static int is_plain_word(const unsigned char *at)
     uint64_t word;
 
     memcpy(&word, at, sizeof word);
-    return !((word & ones << 7) | bytes_below(word, 0x20) |
-             bytes_below(word ^ ones * '"', 1) |
-             bytes_below(word ^ ones * '\\', 1));
+    return !(
+        (word & ones << 7) | bytes_below(word, 0x20) |
+        bytes_below(word ^ ones * '"', 1) | bytes_below(word ^ ones * '\\', 1));
 }
 
 /* How many bytes from `at` on are copied as they are. */

@@ -51,8 +51,8 @@ ex_i64_text ex_i64_format(int64_t value)
     return out;
 }
 
-static const char *const level_names[] = {NULL, "error", "warn", "info",
-                                          "debug"};
+static const char *const level_names[] = {
+    NULL, "error", "warn", "info", "debug"};
 
 #define LEVELS ((int32_t)(sizeof level_names / sizeof level_names[0]))
 

@@ -9,8 +9,7 @@
  * One message with name, value, …, NULL behind it, all `const char *`; a pair
  * with a NULL value is left out. Does nothing without a hook.
  */
-void ex_log(
-    const executr_log *log, int32_t level, const char *message, ...)
+void ex_log(const executr_log *log, int32_t level, const char *message, ...)
     __attribute__((sentinel));
 
 /* A number as a field value: ex_log(l, …, "count", EX_I64(n), NULL). */

@@ -9,9 +9,9 @@
 
 #define SECOND_US INT64_C(1000000)
 #define DAY_US (INT64_C(86400) * SECOND_US)
-#define FIRST_US (INT64_C(-62167219200) * SECOND_US) /* 0000-01-01 */
+#define FIRST_US (INT64_C(-62167219200) * SECOND_US)    /* 0000-01-01 */
 #define LAST_US (INT64_C(253402300800) * SECOND_US - 1) /* the end of 9999 */
-#define LONGEST_MS INT64_C(3155760000000) /* 100 years */
+#define LONGEST_MS INT64_C(3155760000000)               /* 100 years */
 
 static int64_t clock_us(clockid_t clock)
 {
@@ -42,8 +42,8 @@ static int64_t days_of_date(int64_t year, int64_t month, int64_t day)
     int64_t era = (year >= 0 ? year : year - 399) / 400;
     int64_t year_of_era = year - era * 400;
     int64_t day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    int64_t day_of_era = year_of_era * 365 + year_of_era / 4 -
-                         year_of_era / 100 + day_of_year;
+    int64_t day_of_era =
+        year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
     return era * 146097 + day_of_era - 719468;
 }
 
@@ -52,11 +52,11 @@ static void date_of_days(int64_t days, int64_t *year, int *month, int *day)
     days += 719468;
     int64_t era = (days >= 0 ? days : days - 146096) / 146097;
     int64_t day_of_era = days - era * 146097;
-    int64_t year_of_era = (day_of_era - day_of_era / 1460 +
-                           day_of_era / 36524 - day_of_era / 146096) /
+    int64_t year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36524 -
+                           day_of_era / 146096) /
                           365;
-    int64_t day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 -
-                                        year_of_era / 100);
+    int64_t day_of_year =
+        day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     int64_t shifted = (5 * day_of_year + 2) / 153; /* 0 is March */
     *day = (int)(day_of_year - (153 * shifted + 2) / 5 + 1);
     *month = (int)(shifted < 10 ? shifted + 3 : shifted - 9);
@@ -97,8 +97,7 @@ void ex_time_format(int64_t us, char out[EX_TIME_TEXT])
 }
 
 /* Reads exactly `count` digits of a value from `min` to `max`; -1 if not. */
-static int take_digits(
-    const char **at, int count, int min, int max, int *value)
+static int take_digits(const char **at, int count, int min, int max, int *value)
 {
     *value = 0;
     for (int i = 0; i < count; i++, (*at)++) {
@@ -119,8 +118,8 @@ static int take_char(const char **at, const char *accepted)
 
 static int days_in_month(int year, int month)
 {
-    static const int8_t days[] = {31, 28, 31, 30, 31, 30,
-                                  31, 31, 30, 31, 30, 31};
+    static const int8_t days[] = {
+        31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
     int leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
 
     return days[month - 1] + (month == 2 && leap);
@@ -185,12 +184,11 @@ int ex_time_parse(const char *text, int64_t *us)
         take_digits(&text, 2, 0, 23, &hour) || take_char(&text, ":") ||
         take_digits(&text, 2, 0, 59, &minute) || take_char(&text, ":") ||
         take_digits(&text, 2, 0, 60, &second) ||
-        take_fraction(&text, &fraction) || take_offset(&text, &offset) ||
-        *text)
+        take_fraction(&text, &fraction) || take_offset(&text, &offset) || *text)
         return -1;
-    int64_t moment =
-        days * DAY_US +
-        ((hour * 60 + minute - offset) * 60 + second) * SECOND_US + fraction;
+    int64_t moment = days * DAY_US +
+                     ((hour * 60 + minute - offset) * 60 + second) * SECOND_US +
+                     fraction;
     if (moment < FIRST_US || moment > LAST_US) /* has no text of ours */
         return -1;
     *us = moment;
@@ -292,8 +290,8 @@ void ex_duration_format(int64_t ms, char *out, size_t size)
     if (hours)
         used += (size_t)snprintf(out, size, "%" PRId64 "h", hours);
     if (minutes)
-        used += (size_t)snprintf(
-            out + used, size - used, "%" PRId64 "m", minutes);
+        used +=
+            (size_t)snprintf(out + used, size - used, "%" PRId64 "m", minutes);
     if (!rest)
         return;
     used += (size_t)snprintf(

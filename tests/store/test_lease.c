@@ -233,8 +233,7 @@ Test(lease, is_as_old_as_when_the_others_were_named)
     info.executor_id = "e1";
     info.executor_ip = "";
     info.version = "";
-    ex_heartbeat late = {
-        &info, NULL, 0, 0, ex_monotonic_us() - HOUR_MS * 1000};
+    ex_heartbeat late = {&info, NULL, 0, 0, ex_monotonic_us() - HOUR_MS * 1000};
     must(store->ops->heartbeat(store, &late, 1, &err));
     cr_expect_eq(status_of(&id), EXECUTR_JOB_RUNNING);
 }

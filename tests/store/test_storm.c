@@ -61,8 +61,8 @@ static executr_status claim_some(actor *a)
     for (int i = 0; i < 2; i++) {
         executr_jobs *got = claims[i].jobs;
         for (size_t k = 0; !st && k < got->count; k++) {
-            ex_lease *lease = &a->held[a->count < HELD ? a->count++
-                                                       : draw(a, HELD)];
+            ex_lease *lease =
+                &a->held[a->count < HELD ? a->count++ : draw(a, HELD)];
             ex_uuid_parse(got->items[k]->id, &lease->id);
             lease->attempt = got->items[k]->attempt;
         }
@@ -83,8 +83,8 @@ static executr_status end_some(actor *a)
         if (a->count)
             lease = a->held[draw(a, (uint32_t)a->count)];
         reports[i] = (executr_report)EXECUTR_REPORT_INIT;
-        reports[i].status = draw(a, 3) ? EXECUTR_ATTEMPT_FAILED
-                                       : EXECUTR_ATTEMPT_COMPLETED;
+        reports[i].status =
+            draw(a, 3) ? EXECUTR_ATTEMPT_FAILED : EXECUTR_ATTEMPT_COMPLETED;
         reports[i].outcome = EXECUTR_OUTCOME_EXIT;
         reports[i].error_message = "it broke";
         reports[i].uncounted =
@@ -221,9 +221,10 @@ Test(storm, leaves_the_books_balanced, .timeout = 110)
     if (backend_is_shared()) {
         /* Leases are found by claims, there is no other way to them. */
         cr_expect_eq(
-            number("SELECT count(*) FROM jobs j WHERE j.status = 'running'"
-                   " AND NOT EXISTS (SELECT FROM claims c WHERE"
-                   " c.executor_id = j.executor_id AND j.id = ANY (c.job_ids))"),
+            number(
+                "SELECT count(*) FROM jobs j WHERE j.status = 'running'"
+                " AND NOT EXISTS (SELECT FROM claims c WHERE"
+                " c.executor_id = j.executor_id AND j.id = ANY (c.job_ids))"),
             0);
     }
 }

@@ -226,8 +226,8 @@ static executr_status binary_begin(
 }
 
 static executr_status binary_part(
-    executr_store *store, const ex_uuid *upload, int32_t part,
-    const void *data, size_t length, executr_error *err)
+    executr_store *store, const ex_uuid *upload, int32_t part, const void *data,
+    size_t length, executr_error *err)
 {
     memory_store *m = of(store);
 

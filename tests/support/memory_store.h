@@ -34,10 +34,10 @@ typedef struct memory_store {
     size_t cleanups;
     /* What it answers: */
     ex_upkeep upkeep;
-    int64_t deleted;   /* by each of the next cleanups */
+    int64_t deleted; /* by each of the next cleanups */
     size_t full_cleanups;
-    int32_t told;      /* by the next watch */
-    int32_t parked;    /* what the last watch was told */
+    int32_t told;   /* by the next watch */
+    int32_t parked; /* what the last watch was told */
     /* The one upload: */
     ex_uuid upload;
     ex_buf uploaded;

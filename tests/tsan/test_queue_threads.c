@@ -25,10 +25,10 @@
 #define JOBS (SUBMITTERS * BATCHES * BATCH)
 
 static executr_queue *queue;
-static atomic_int over;      /* completed or cancelled */
+static atomic_int over; /* completed or cancelled */
 static atomic_int claimed;
 static atomic_int cancelled;
-static atomic_int repeated;  /* claims of a job that was claimed before */
+static atomic_int repeated; /* claims of a job that was claimed before */
 static atomic_int all_told;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -100,8 +100,7 @@ static void report_all(const char *executor, const executr_jobs *jobs)
             atomic_fetch_add(&repeated, 1);
         pointers[i] = &reports[i];
     }
-    if (executr_queue_report(
-            queue, executor, pointers, count, results, &err))
+    if (executr_queue_report(queue, executor, pointers, count, results, &err))
         stop("report", &err);
     for (size_t i = 0; i < count; i++) {
         if (results[i])

@@ -85,8 +85,10 @@ Test(capture_cut, keeps_500_lines_then_says_what_is_gone)
     unsigned long long bytes;
     unsigned long long lines;
     cr_assert_eq(
-        sscanf(marker, "line 500\n[... %llu bytes, %llu lines cut ...]", &bytes,
-            &lines), 2);
+        sscanf(
+            marker, "line 500\n[... %llu bytes, %llu lines cut ...]", &bytes,
+            &lines),
+        2);
     char next[64];
     snprintf(next, sizeof next, "cut ...]\nline %llu\n", 501 + lines);
     cr_assert_not_null(strstr(got.data, next));

@@ -80,8 +80,7 @@ Test(fail_errno, appends_the_reason)
 {
     executr_error err;
 
-    cr_expect_eq(
-        ex_fail_errno(&err, EACCES, "open %s", "/x"), EXECUTR_E_IO);
+    cr_expect_eq(ex_fail_errno(&err, EACCES, "open %s", "/x"), EXECUTR_E_IO);
     cr_expect_str_eq(err.message, "open /x: Permission denied");
     cr_expect_eq(err.native, EACCES);
     cr_expect_eq(ex_fail_errno(&err, ENOENT, "x"), EXECUTR_E_NOT_FOUND);

@@ -111,8 +111,7 @@ Test(fs_read, holds_the_limit)
     cr_expect_str_eq(ex_buf_text(&out), "12345");
     ex_buf_clear(&out);
     ex_buf_init(&out, 4);
-    cr_expect_eq(
-        ex_fs_read(in_home("file"), &out, &err), EXECUTR_E_TOO_LARGE);
+    cr_expect_eq(ex_fs_read(in_home("file"), &out, &err), EXECUTR_E_TOO_LARGE);
     cr_expect_not_null(strstr(err.message, "/file is longer than 4 bytes"));
     ex_buf_clear(&out);
 }
@@ -122,8 +121,7 @@ Test(fs_read, tells_what_cannot_be_read)
     ex_buf out;
 
     ex_buf_init(&out, EX_BUF_UNLIMITED);
-    cr_expect_eq(
-        ex_fs_read(in_home("none"), &out, &err), EXECUTR_E_NOT_FOUND);
+    cr_expect_eq(ex_fs_read(in_home("none"), &out, &err), EXECUTR_E_NOT_FOUND);
     cr_expect_eq(err.native, ENOENT);
     cr_expect_not_null(strstr(err.message, "/none"));
     cr_expect_eq(ex_fs_read(in_home(""), &out, &err), EXECUTR_E_IO);
@@ -163,8 +161,7 @@ Test(fs_read, writes_all_in_spite_of_interruptions)
     cr_assert_eq(sigaction(SIGUSR1, &action, NULL), 0);
     cr_assert_eq(pipe(ends), 0);
     cr_assert_eq(pthread_create(&reader, NULL, drain, ends), 0);
-    cr_expect_eq(
-        ex_fs_write_all(ends[1], data, sizeof data, NULL), EXECUTR_OK);
+    cr_expect_eq(ex_fs_write_all(ends[1], data, sizeof data, NULL), EXECUTR_OK);
     close(ends[1]);
     pthread_join(reader, &total);
     cr_expect_eq((size_t)total, sizeof data);

@@ -21,10 +21,10 @@ typedef struct bench {
     ex_group *group;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    int32_t closed;    /* the gate */
-    int32_t held;      /* batches that stand at it */
-    int32_t inside;    /* batches under way */
-    int32_t most;      /* the most at one time */
+    int32_t closed; /* the gate */
+    int32_t held;   /* batches that stand at it */
+    int32_t inside; /* batches under way */
+    int32_t most;   /* the most at one time */
     size_t batches;
     size_t largest;
     size_t items;
@@ -193,8 +193,8 @@ Test(group_call, gathers_what_waits_within_the_limit)
 Test(group_call, runs_what_is_heavier_than_the_limit_alone)
 {
     bench b;
-    work all[4] = {{.weight = 1}, {.weight = 100}, {.weight = 100},
-                   {.weight = 1}};
+    work all[4] = {
+        {.weight = 1}, {.weight = 100}, {.weight = 100}, {.weight = 1}};
 
     bench_init(&b);
     cr_assert_eq(

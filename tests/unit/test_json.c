@@ -84,13 +84,59 @@ Test(json_parse, decodes_escapes)
 Test(json_parse, refuses_what_is_no_json)
 {
     const char *const bad[] = {
-        "", " ", "{", "[", "}", "]", "[1", "[1,", "[1,]", "[,1]", "[1 2]",
-        "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{a:1}", "{1:1}", "{\"a\" 1}",
-        "[1}", "{\"a\":1]", "1 2", "{} x", "[]]", "'a'", "{'a':1}", "NaN",
-        "[Infinity]", "-Infinity", "tru", "True", "nul", "nulll", "01", "-",
-        "+1", "1.", ".5", "1e", "1e+", "0x10", "--1", "-01", "\"a", "\"\\\"",
-        "\"\\x\"", "\"\\u12\"", "\"\\u12g4\"", "\"a\nb\"", "\"\t\"",
-        "// x\n1", "/* x */ 1", "[1] // x", "\xef\xbb\xbf{}", "\"\x7f\" \"\""};
+        "",
+        " ",
+        "{",
+        "[",
+        "}",
+        "]",
+        "[1",
+        "[1,",
+        "[1,]",
+        "[,1]",
+        "[1 2]",
+        "{\"a\"}",
+        "{\"a\":}",
+        "{\"a\":1,}",
+        "{a:1}",
+        "{1:1}",
+        "{\"a\" 1}",
+        "[1}",
+        "{\"a\":1]",
+        "1 2",
+        "{} x",
+        "[]]",
+        "'a'",
+        "{'a':1}",
+        "NaN",
+        "[Infinity]",
+        "-Infinity",
+        "tru",
+        "True",
+        "nul",
+        "nulll",
+        "01",
+        "-",
+        "+1",
+        "1.",
+        ".5",
+        "1e",
+        "1e+",
+        "0x10",
+        "--1",
+        "-01",
+        "\"a",
+        "\"\\\"",
+        "\"\\x\"",
+        "\"\\u12\"",
+        "\"\\u12g4\"",
+        "\"a\nb\"",
+        "\"\t\"",
+        "// x\n1",
+        "/* x */ 1",
+        "[1] // x",
+        "\xef\xbb\xbf{}",
+        "\"\x7f\" \"\""};
 
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         refused(bad[i], strlen(bad[i]));
@@ -112,9 +158,10 @@ Test(json_parse, says_what_is_wrong_and_where)
 Test(json_parse, refuses_invalid_utf8_and_lone_surrogates)
 {
     const char *const bad[] = {
-        "\"\xff\"", "\"\xc3\"", "\"\xed\xa0\x80\"", "\"\xc0\x80\"",
-        "{\"\xff\":1}", "\"\\ud800\"", "\"\\udc00\"", "\"\\ud800x\"",
-        "\"\\ud800\\u0041\"", "\"\\ud800\\ud800\"", "\"\\ud800\\\""};
+        "\"\xff\"",           "\"\xc3\"",     "\"\xed\xa0\x80\"",
+        "\"\xc0\x80\"",       "{\"\xff\":1}", "\"\\ud800\"",
+        "\"\\udc00\"",        "\"\\ud800x\"", "\"\\ud800\\u0041\"",
+        "\"\\ud800\\ud800\"", "\"\\ud800\\\""};
 
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         refused(bad[i], strlen(bad[i]));
@@ -136,8 +183,12 @@ Test(json_parse, refuses_repeated_names_however_they_are_written)
 Test(json_parse, takes_exactly_the_integers_of_64_bits)
 {
     const char *const bad[] = {
-        "9223372036854775808", "-9223372036854775809", "18446744073709551615",
-        "[99999999999999999999999]", "1e999", "-1e999"};
+        "9223372036854775808",
+        "-9223372036854775809",
+        "18446744073709551615",
+        "[99999999999999999999999]",
+        "1e999",
+        "-1e999"};
 
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         refused(bad[i], strlen(bad[i]));
@@ -226,8 +277,7 @@ Test(json_member, walks_a_large_object)
     ex_buf_putc(&text, '}');
     ex_json *d = parsed(text.data);
     for (size_t i = 0; i < 50000; i++)
-        cr_assert_eq(
-            ex_json_int(ex_json_member(d, i, &name)), (int64_t)i);
+        cr_assert_eq(ex_json_int(ex_json_member(d, i, &name)), (int64_t)i);
     ex_json_free(d);
     ex_buf_clear(&text);
 }

@@ -51,9 +51,8 @@ Test(json_write, adds_members_and_leaves_out_absent_ones)
     ex_json_add_time(&w, "t", 1);
     ex_json_add_time(&w, "never", 0);
     ex_json_close(&w, '}');
-    expect_written(
-        "{\"s\":\"x\",\"i\":-3,\"b\":true,"
-        "\"t\":\"1970-01-01T00:00:00.000001Z\"}");
+    expect_written("{\"s\":\"x\",\"i\":-3,\"b\":true,"
+                   "\"t\":\"1970-01-01T00:00:00.000001Z\"}");
 }
 
 static void expect_bytes(const char *data, size_t length, const char *wanted)
@@ -68,18 +67,21 @@ Test(json_write, escapes_what_json_forbids)
     expect_bytes("", 0, "\"\"");
     expect_bytes("a\"b\\c", 5, "\"a\\\"b\\\\c\"");
     expect_bytes(
-        "\b\f\n\r\t\0\x1f\x7f", 8,
-        "\"\\b\\f\\n\\r\\t\\u0000\\u001f\x7f\"");
+        "\b\f\n\r\t\0\x1f\x7f", 8, "\"\\b\\f\\n\\r\\t\\u0000\\u001f\x7f\"");
     expect_bytes("12345678\n12345678", 17, "\"12345678\\n12345678\"");
 }
 
 Test(json_write, replaces_invalid_utf8)
 {
     expect_bytes("\xc3\xa4\xe2\x82\xac", 5, "\"\xc3\xa4\xe2\x82\xac\"");
-    expect_bytes("a\xff" "b", 3, "\"a\xef\xbf\xbd" "b\"");
-    expect_bytes("\xe2\x82", 2, "\"\xef\xbf\xbd\"");
     expect_bytes(
-        "\xed\xa0\x80", 3, "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\"");
+        "a\xff"
+        "b",
+        3,
+        "\"a\xef\xbf\xbd"
+        "b\"");
+    expect_bytes("\xe2\x82", 2, "\"\xef\xbf\xbd\"");
+    expect_bytes("\xed\xa0\x80", 3, "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\"");
 }
 
 /* Write `length` bytes, read them back, compare. */

@@ -28,8 +28,7 @@ Test(log, hands_fields_to_the_hook)
     ex_log(
         &log, EXECUTR_LOG_WARN, "hello", "a", "1", "absent", NULL, "n",
         EX_I64(INT64_MIN), NULL);
-    cr_expect_str_eq(
-        ex_buf_text(&got), "2 hello a=1 n=-9223372036854775808");
+    cr_expect_str_eq(ex_buf_text(&got), "2 hello a=1 n=-9223372036854775808");
     ex_buf_clear(&got);
 }
 
@@ -130,8 +129,7 @@ Test(log_stderr, drops_what_is_above_the_level)
 Test(log_stderr, stays_valid_json_whatever_is_logged)
 {
     ex_log(
-        &hook, EXECUTR_LOG_INFO, "a\xff\n\"b", "f", "\xed\xa0\x80\x1b",
-        NULL);
+        &hook, EXECUTR_LOG_INFO, "a\xff\n\"b", "f", "\xed\xa0\x80\x1b", NULL);
     ex_json *line = next_json();
     cr_expect_str_eq(member(line, "msg"), "a\xef\xbf\xbd\n\"b");
     cr_expect_str_eq(

@@ -15,8 +15,8 @@ static executr_queue *queue;
 static atomic_llong events[EXECUTR_EVENT_CLEANED + 1];
 
 static void count_event(
-    void *ctx, int32_t event, const char *type, int32_t priority,
-    int64_t count, int64_t waited_us, int64_t ran_us)
+    void *ctx, int32_t event, const char *type, int32_t priority, int64_t count,
+    int64_t waited_us, int64_t ran_us)
 {
     (void)ctx;
     (void)type;
@@ -188,8 +188,7 @@ Test(queue, keeps_records_in_order_around_refused_and_repeated_ones)
     cr_assert_eq(executr_jobs_count(jobs), 3);
     static const char *const types[] = {"fresh", "keyed", "fresh"};
     for (size_t i = 0; i < 3; i++)
-        cr_assert_str_eq(
-            executr_job_type(executr_jobs_at(jobs, i)), types[i]);
+        cr_assert_str_eq(executr_job_type(executr_jobs_at(jobs, i)), types[i]);
     executr_jobs_free(jobs);
 }
 
@@ -281,8 +280,8 @@ Test(queue, tells_the_hook_how_failures_end)
 Test(queue, gives_verdicts_on_leases)
 {
     executr_heartbeat beat = EXECUTR_HEARTBEAT_INIT;
-    executr_lease leases[4] = {{.attempt = 1}, {.attempt = 0},
-                               {.attempt = 7}, {.attempt = 1}};
+    executr_lease leases[4] = {
+        {.attempt = 1}, {.attempt = 0}, {.attempt = 7}, {.attempt = 1}};
     executr_status result;
 
     strcpy(leases[0].job_id, submit_one("kind"));
@@ -358,8 +357,9 @@ Test(queue, lists_by_pages)
     while (more) {
         must(executr_queue_list(queue, &filter, &jobs, &more, &err));
         seen += executr_jobs_count(jobs);
-        strcpy(last, executr_job_id(
-            executr_jobs_at(jobs, executr_jobs_count(jobs) - 1)));
+        strcpy(
+            last, executr_job_id(
+                      executr_jobs_at(jobs, executr_jobs_count(jobs) - 1)));
         filter.before_id = last;
         executr_jobs_free(jobs);
     }
@@ -402,8 +402,7 @@ Test(queue, refuses_what_makes_no_sense)
     cr_assert_str_eq(err.field, "limit");
     expect_status(
         EXECUTR_E_ARGUMENT, executr_queue_get(queue, "x", 0, &jobs, &err));
-    expect_status(
-        EXECUTR_E_ARGUMENT, executr_queue_goodbye(queue, "", &err));
+    expect_status(EXECUTR_E_ARGUMENT, executr_queue_goodbye(queue, "", &err));
 }
 
 typedef struct bytes {

@@ -9,8 +9,7 @@
 #include "queue.h"
 #include "support/memory_store.h"
 
-#define SHA                                                                    \
-    "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+#define SHA "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
 static memory_store *store;
 static executr_queue *queue;
@@ -163,8 +162,9 @@ static int claim_short_of_memory(uint64_t n)
     return st == EXECUTR_OK;
 }
 
-Test(queue_memory, when_short_fails_calls_cleanly, .init = open_default,
-     .fini = close_all)
+Test(
+    queue_memory, when_short_fails_calls_cleanly, .init = open_default,
+    .fini = close_all)
 {
     uint64_t n = 1;
 
@@ -177,8 +177,9 @@ Test(queue_memory, when_short_fails_calls_cleanly, .init = open_default,
     cr_assert_gt(n, 1);
 }
 
-Test(queue_list, tells_whether_there_is_more, .init = open_default,
-     .fini = close_all)
+Test(
+    queue_list, tells_whether_there_is_more, .init = open_default,
+    .fini = close_all)
 {
     executr_filter filter = EXECUTR_FILTER_INIT;
     executr_jobs *jobs;
@@ -187,8 +188,7 @@ Test(queue_list, tells_whether_there_is_more, .init = open_default,
     submit_many(5);
     for (int32_t limit = 4; limit <= 6; limit++) {
         filter.limit = limit;
-        cr_assert_eq(
-            executr_queue_list(queue, &filter, &jobs, &more, NULL), 0);
+        cr_assert_eq(executr_queue_list(queue, &filter, &jobs, &more, NULL), 0);
         cr_assert_eq(executr_jobs_count(jobs), limit < 5 ? limit : 5);
         cr_assert_eq(more, limit < 5);
         executr_jobs_free(jobs);
@@ -237,15 +237,16 @@ TestSuite(queue_binary, .init = open_with_big, .fini = close_all);
 
 Test(queue_binary, comes_back_from_any_offset)
 {
-    static const size_t offsets[] = {0, 1, EX_BINARY_PART, sizeof big - 1,
-                                     sizeof big};
+    static const size_t offsets[] = {
+        0, 1, EX_BINARY_PART, sizeof big - 1, sizeof big};
     source from = {big, sizeof big, 1000, 0, 0};
     int32_t created;
     ex_buf got;
 
     cr_assert_eq(
         executr_queue_put_binary(
-            queue, big_sha, read_source, &from, 0, &created, NULL), 0);
+            queue, big_sha, read_source, &from, 0, &created, NULL),
+        0);
     cr_assert_eq(created, 1);
     for (size_t i = 0; i < sizeof offsets / sizeof offsets[0]; i++) {
         ex_buf_init(&got, EX_BUF_UNLIMITED);
@@ -268,10 +269,12 @@ Test(queue_binary, is_not_read_when_it_is_there_already)
 
     cr_assert_eq(
         executr_queue_put_binary(
-            queue, big_sha, read_source, &first, 0, &created, NULL), 0);
+            queue, big_sha, read_source, &first, 0, &created, NULL),
+        0);
     cr_assert_eq(
         executr_queue_put_binary(
-            queue, big_sha, read_source, &second, 0, &created, NULL), 0);
+            queue, big_sha, read_source, &second, 0, &created, NULL),
+        0);
     cr_assert_eq(created, 0);
     cr_assert_eq(second.calls, 0);
 }
@@ -283,7 +286,8 @@ static void expect_refused(source *from, int64_t max, executr_status expected)
 
     cr_assert_eq(
         executr_queue_put_binary(
-            queue, SHA, read_source, from, max, &created, NULL), expected);
+            queue, SHA, read_source, from, max, &created, NULL),
+        expected);
     cr_assert_eq(created, 0);
     cr_assert_eq(store->open_uploads, 0);
     cr_assert_eq(

@@ -12,8 +12,7 @@
 #include "support/memory_store.h"
 
 #define LONG_MS 60000
-#define SHA                                                                    \
-    "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+#define SHA "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
 static memory_store *store;
 static executr_queue *queue;

@@ -28,8 +28,8 @@ static void start(void)
     strcpy(directory, "/tmp/executr-routes-XXXXXX");
     cr_assert(mkdtemp(directory));
     snprintf(url, sizeof url, "sqlite://%s/q.db", directory);
-    cr_assert_eq(executr_store_open(url, NULL, &a.store, &err), 0, "%s",
-        err.message);
+    cr_assert_eq(
+        executr_store_open(url, NULL, &a.store, &err), 0, "%s", err.message);
     cr_assert_eq(metrics_open(&a.metrics, &err), 0);
     options.events = metrics_events(a.metrics);
     cr_assert_eq(executr_queue_open(a.store, &options, &queue, &err), 0);
@@ -51,8 +51,8 @@ static void stop(void)
 
 /* One request; its answer stays in `response`. Returns the status. */
 static int ask_as(
-    const char *method, const char *target, const char *body,
-    const char *type, const char *authorization)
+    const char *method, const char *target, const char *body, const char *type,
+    const char *authorization)
 {
     static char path[1024];
     api_request request = {.method = method, .content_type = type};
@@ -107,9 +107,9 @@ static void submit(void)
 
 static void claim(void)
 {
-    int status = ask(
-        "POST", "/api/v1/jobs/claim",
-        "{\"executor_id\":\"e\",\"executor_ip\":\"127.0.0.1\"}");
+    int status =
+        ask("POST", "/api/v1/jobs/claim",
+            "{\"executor_id\":\"e\",\"executor_ip\":\"127.0.0.1\"}");
     cr_assert_eq(status, 200);
 }
 
@@ -168,8 +168,7 @@ Test(routes, a_token_is_wanted_where_one_is_set)
 
 Test(routes, a_body_must_be_json_by_name_and_by_nature)
 {
-    cr_expect_eq(
-        ask_as("POST", "/api/v1/jobs", JOB, "text/plain", NULL), 415);
+    cr_expect_eq(ask_as("POST", "/api/v1/jobs", JOB, "text/plain", NULL), 415);
     cr_expect_eq(ask_as("POST", "/api/v1/jobs", JOB, NULL, NULL), 415);
     cr_expect_eq(
         ask_as(
@@ -185,8 +184,8 @@ Test(routes, a_bad_field_is_named)
 {
     ask("POST", "/api/v1/jobs", "{\"type\":\"t\",\"binary_sha256\":5}");
     cr_expect_eq(response.status, 400);
-    cr_expect(strstr(
-        ex_buf_text(&response.body), "\"field\":\"binary_sha256\""));
+    cr_expect(
+        strstr(ex_buf_text(&response.body), "\"field\":\"binary_sha256\""));
     cr_expect_eq(ask("GET", "/api/v1/jobs?limit=0", NULL), 400);
     cr_expect_eq(ask("GET", "/api/v1/jobs?limit=1001", NULL), 400);
     cr_expect_eq(ask("GET", "/api/v1/jobs?limit=1x", NULL), 400);
@@ -207,10 +206,10 @@ Test(routes, a_job_goes_its_way)
     int status = ask(
         "PUT", path_of("/heartbeat"), "{\"executor_id\":\"e\",\"attempt\":1}");
     cr_expect_eq(status, 204);
-    status = ask(
-        "PUT", path_of("/complete"),
-        "{\"executor_id\":\"e\",\"attempt\":1,\"stdout\":\"hi\\n\","
-        "\"exit_code\":0}");
+    status =
+        ask("PUT", path_of("/complete"),
+            "{\"executor_id\":\"e\",\"attempt\":1,\"stdout\":\"hi\\n\","
+            "\"exit_code\":0}");
     cr_expect_eq(status, 204);
     cr_expect_eq(ask("GET", path_of(""), NULL), 200);
     cr_expect_str_eq(answer("status"), "completed");
@@ -226,9 +225,9 @@ Test(routes, a_repeated_end_is_fine_and_another_is_409)
     const char *end = "{\"executor_id\":\"e\",\"attempt\":1,\"exit_code\":0}";
     cr_expect_eq(ask("PUT", path_of("/complete"), end), 204);
     cr_expect_eq(ask("PUT", path_of("/complete"), end), 204);
-    int status = ask(
-        "PUT", path_of("/fail"),
-        "{\"executor_id\":\"e\",\"attempt\":1,\"error_message\":\"x\"}");
+    int status =
+        ask("PUT", path_of("/fail"),
+            "{\"executor_id\":\"e\",\"attempt\":1,\"error_message\":\"x\"}");
     cr_expect_eq(status, 409);
     cr_expect_str_eq(answer("code"), "lost_attempt");
     status = ask(
@@ -244,8 +243,7 @@ Test(routes, cancel_tells_pending_from_running_from_over)
     cr_expect_eq(ask("POST", path_of("/retry"), NULL), 200);
     claim();
     cr_expect_eq(ask("DELETE", path_of(""), NULL), 202);
-    int status =
-        ask("PUT", path_of("/heartbeat"), "{\"executor_id\":\"e\"}");
+    int status = ask("PUT", path_of("/heartbeat"), "{\"executor_id\":\"e\"}");
     cr_expect_eq(status, 200);
     cr_expect_str_eq(ex_buf_text(&response.body), "{\"cancel\":true}");
     strcpy(job, "01900000-0000-7000-8000-000000000000");
@@ -260,8 +258,8 @@ Test(routes, bulk_tells_each_ones_fate)
     cr_expect_str_eq(answer("successful"), "2");
     cr_expect_eq(ask("POST", "/api/v1/jobs/bulk", "[" JOB ",{}]"), 207);
     cr_expect_str_eq(answer("failed"), "1");
-    cr_expect(strstr(
-        ex_buf_text(&response.body), "{\"index\":1,\"success\":false,"));
+    cr_expect(
+        strstr(ex_buf_text(&response.body), "{\"index\":1,\"success\":false,"));
     cr_expect_eq(ask("POST", "/api/v1/jobs/bulk", "[{},7]"), 400);
     cr_expect_str_eq(answer("total"), "2");
     cr_expect_eq(
@@ -274,9 +272,9 @@ Test(routes, bulk_tells_each_ones_fate)
 Test(routes, several_are_claimed_and_reported_at_once)
 {
     ask("POST", "/api/v1/jobs/bulk", "[" JOB "," JOB "," JOB "]");
-    int status = ask(
-        "POST", "/api/v1/jobs/claim",
-        "{\"executor_id\":\"e\",\"executor_ip\":\"::1\",\"max_jobs\":2}");
+    int status =
+        ask("POST", "/api/v1/jobs/claim",
+            "{\"executor_id\":\"e\",\"executor_ip\":\"::1\",\"max_jobs\":2}");
     cr_expect_eq(status, 200);
     cr_expect_eq(ex_buf_text(&response.body)[0], '[');
     submit();
@@ -293,9 +291,9 @@ Test(routes, several_are_claimed_and_reported_at_once)
 
 Test(routes, an_empty_queue_is_204)
 {
-    int status = ask(
-        "POST", "/api/v1/jobs/claim",
-        "{\"executor_id\":\"e\",\"executor_ip\":\"x\",\"wait\":\"10ms\"}");
+    int status =
+        ask("POST", "/api/v1/jobs/claim",
+            "{\"executor_id\":\"e\",\"executor_ip\":\"x\",\"wait\":\"10ms\"}");
     cr_expect_eq(status, 204);
     cr_expect_eq(ask("POST", "/api/v1/jobs/claim", "{}"), 400);
 }
@@ -331,11 +329,10 @@ Test(routes, an_executors_heartbeat_hears_what_to_stop)
     cr_expect_eq(ask("PUT", "/api/v1/executors/e", body), 200);
     char wanted[128];
     snprintf(wanted, sizeof wanted, "{\"cancel\":[\"%s\"],\"lost\":[\"0", job);
-    cr_expect(strncmp(
-        ex_buf_text(&response.body), wanted, strlen(wanted)) == 0);
+    cr_expect(
+        strncmp(ex_buf_text(&response.body), wanted, strlen(wanted)) == 0);
     cr_expect_eq(ask("GET", "/api/v1/admin/executors", NULL), 200);
-    cr_expect(strstr(
-        ex_buf_text(&response.body), "\"running_jobs\":1"));
+    cr_expect(strstr(ex_buf_text(&response.body), "\"running_jobs\":1"));
     cr_expect_eq(ask("DELETE", "/api/v1/executors/e", NULL), 204);
 }
 
@@ -522,8 +519,18 @@ Test(routes, only_so_many_outputs_are_followed_at_once)
 
 Test(routes, numbers_of_a_query_are_digits_and_nothing_else)
 {
-    const char *const bad[] = {"", "%201", "+1", "%2B1", "0x10", "1e1", "1%20",
-        "9223372036854775808", "-9223372036854775809", "-", "--1"};
+    const char *const bad[] = {
+        "",
+        "%201",
+        "+1",
+        "%2B1",
+        "0x10",
+        "1e1",
+        "1%20",
+        "9223372036854775808",
+        "-9223372036854775809",
+        "-",
+        "--1"};
     char target[64];
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         snprintf(target, sizeof target, "/api/v1/jobs?limit=%s", bad[i]);

@@ -11,8 +11,7 @@ Test(url_encode, leaves_unreserved_characters_only)
 
     ex_buf_init(&out, EX_BUF_UNLIMITED);
     ex_url_encode(&out, "aZ09-._~ /?&=+%\xc3\xa4");
-    cr_expect_str_eq(
-        ex_buf_text(&out), "aZ09-._~%20%2F%3F%26%3D%2B%25%C3%A4");
+    cr_expect_str_eq(ex_buf_text(&out), "aZ09-._~%20%2F%3F%26%3D%2B%25%C3%A4");
     ex_buf_clear(&out);
 }
 
@@ -31,8 +30,8 @@ Test(url_decode, resolves_codes)
 
 Test(url_decode, refuses_bad_codes_and_nul)
 {
-    const char *const bad[] = {"%",    "a%2", "%zz",  "%2g",
-                               "%%41", "%00", "a%00b"};
+    const char *const bad[] = {
+        "%", "a%2", "%zz", "%2g", "%%41", "%00", "a%00b"};
     ex_buf out;
 
     ex_buf_init(&out, EX_BUF_UNLIMITED);
@@ -79,10 +78,16 @@ Test(url_query, tells_absent_from_badly_encoded)
 Test(url_is_http, takes_http_urls_with_a_host)
 {
     const char *const good[] = {
-        "http://example.com", "https://example.com/tool?x=1#y",
-        "HTTPS://EXAMPLE.com:8443/", "http://127.0.0.1:80/a%20b",
-        "http://[::1]:8080/x", "http://[2001:db8::1]", "http://user:pw@host/x",
-        "http://a_b.c-d/", "http://h?q", "http://h:"};
+        "http://example.com",
+        "https://example.com/tool?x=1#y",
+        "HTTPS://EXAMPLE.com:8443/",
+        "http://127.0.0.1:80/a%20b",
+        "http://[::1]:8080/x",
+        "http://[2001:db8::1]",
+        "http://user:pw@host/x",
+        "http://a_b.c-d/",
+        "http://h?q",
+        "http://h:"};
 
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
         cr_expect_eq(ex_url_is_http(good[i]), 1, "%s", good[i]);
@@ -91,12 +96,32 @@ Test(url_is_http, takes_http_urls_with_a_host)
 Test(url_is_http, refuses_anything_else)
 {
     const char *const bad[] = {
-        "", "example.com", "ftp://example.com", "file:///etc/passwd",
-        "http:", "http:/x", "http://", "http:///x", "http://?x", "http://:80/",
-        "http://user@/x", "http://h:80a/", "http://h:65536/", "http://h:1:2/",
-        "http://h/a b", "http://h/\n", "http://h/\x7f", "http://h\\x/",
-        "http://h/\xc3\xa4", " http://h/", "http://[::1", "http://[]/",
-        "http://[x]/", "http://[::1]x/", "http://h\t/", "http://a,b/"};
+        "",
+        "example.com",
+        "ftp://example.com",
+        "file:///etc/passwd",
+        "http:",
+        "http:/x",
+        "http://",
+        "http:///x",
+        "http://?x",
+        "http://:80/",
+        "http://user@/x",
+        "http://h:80a/",
+        "http://h:65536/",
+        "http://h:1:2/",
+        "http://h/a b",
+        "http://h/\n",
+        "http://h/\x7f",
+        "http://h\\x/",
+        "http://h/\xc3\xa4",
+        " http://h/",
+        "http://[::1",
+        "http://[]/",
+        "http://[x]/",
+        "http://[::1]x/",
+        "http://h\t/",
+        "http://a,b/"};
 
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         cr_expect_eq(ex_url_is_http(bad[i]), 0, "%s", bad[i]);

@@ -123,7 +123,9 @@ Test(uuid_text, is_read_back_the_same)
 Test(uuid_text, refuses_any_other_text)
 {
     const char *const bad[] = {
-        "", "0192f0c1", "0192f0c1-7a7e-7cc3-98c4-dc0c0c07398",
+        "",
+        "0192f0c1",
+        "0192f0c1-7a7e-7cc3-98c4-dc0c0c07398",
         "0192f0c1-7a7e-7cc3-98c4-dc0c0c07398f0",
         "0192F0C1-7a7e-7cc3-98c4-dc0c0c07398f",
         "0192f0c1a7a7e-7cc3-98c4-dc0c0c07398f",
