@@ -257,6 +257,44 @@ int64_t executr_attempt_ended_at_us(const executr_attempt *attempt)
     return attempt_or_none(attempt)->ended_at_us;
 }
 
+int32_t executr_attempt_outcome(const executr_attempt *attempt)
+{
+    return attempt_or_none(attempt)->outcome;
+}
+
+int32_t executr_attempt_exit_code(const executr_attempt *attempt, int32_t *code)
+{
+    const executr_attempt *known = attempt_or_none(attempt);
+    if (known->has_exit_code)
+        *code = known->exit_code;
+    return known->has_exit_code;
+}
+
+int32_t executr_attempt_signal(const executr_attempt *attempt)
+{
+    return attempt_or_none(attempt)->signal;
+}
+
+double executr_attempt_user_seconds(const executr_attempt *attempt)
+{
+    return attempt_or_none(attempt)->user_seconds;
+}
+
+double executr_attempt_system_seconds(const executr_attempt *attempt)
+{
+    return attempt_or_none(attempt)->system_seconds;
+}
+
+double executr_attempt_wall_seconds(const executr_attempt *attempt)
+{
+    return attempt_or_none(attempt)->wall_seconds;
+}
+
+int64_t executr_attempt_max_rss_bytes(const executr_attempt *attempt)
+{
+    return attempt_or_none(attempt)->max_rss_bytes;
+}
+
 int64_t executr_stats_jobs(const executr_stats *stats, int32_t status)
 {
     if (status < EXECUTR_JOB_PENDING || status > EXECUTR_JOB_CANCELLED)

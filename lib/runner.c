@@ -27,6 +27,7 @@
 #define END_WAIT_US (INT64_C(10) * 1000 * 1000)
 
 #define EVENTS 128
+#define ABILITIES_MOST ((size_t)4096)
 
 executr_status ex_watch_add(
     executr_runner *runner, ex_watch *watch, uint32_t events,
@@ -186,6 +187,8 @@ executr_status executr_runner_open(
     runner->reap_at_us = EX_NEVER;
     runner->pid = getpid();
     ex_workdir_init(&runner->dir, &opt.log);
+    ex_buf_init(&runner->abilities, ABILITIES_MOST);
+    runner->offers = EXECUTR_OFFER_TIMEOUT | EXECUTR_OFFER_BASIC;
     st = take_options(runner, &opt, err);
     if (!st)
         st = open_all(
@@ -198,6 +201,16 @@ executr_status executr_runner_open(
 done:
     executr_runner_free(runner);
     return st;
+}
+
+uint32_t executr_runner_offers(const executr_runner *runner)
+{
+    return runner->offers;
+}
+
+const char *executr_runner_abilities(const executr_runner *runner)
+{
+    return ex_buf_text(&runner->abilities);
 }
 
 /* Wait for the last ones, but not for what the kernel can't kill. */
@@ -238,6 +251,7 @@ void executr_runner_free(executr_runner *runner)
     ex_workdir_close(&runner->dir);
     ex_child_stack_close(&runner->stack);
     ex_watch_close(runner, &runner->timer);
+    ex_buf_clear(&runner->abilities);
     if (runner->null_fd >= 0)
         close(runner->null_fd);
     if (runner->epoll_fd >= 0)

@@ -29,6 +29,7 @@ typedef struct ex_launch {
     int stdout_fd;
     int stderr_fd;
     uint64_t mark; /* 0: none */
+    int32_t isolation;  /* EXECUTR_ISOLATION_…, never unset */
     pid_t parent;
     int stage; /* out: how far it came … */
     int error; /* … and the errno that stopped it, or 0 */
@@ -185,6 +186,8 @@ struct executr_runner {
     int64_t kill_grace_ms;
     int64_t drain_ms;
     executr_log log;
+    uint32_t offers;  /* EXECUTR_OFFER_… */
+    ex_buf abilities; /* the same in words */
     int epoll_fd;
     int null_fd;
     ex_watch timer;

@@ -21,8 +21,6 @@
 #define BACKOFF_MS 100
 #define PAUSE_US (INT64_C(10) * 1000 * 1000)
 
-#define OFFERS (EXECUTR_OFFER_TIMEOUT | EXECUTR_OFFER_BASIC)
-
 /*
  * A slot is free when nothing is fetched or run in it. Ended jobs whose report
  * was not taken yet don't occupy one, so that reporting costs no time, but only
@@ -82,7 +80,7 @@ static void fill_claim(executr_worker *worker)
     claim->types = worker->options.types;
     claim->type_count = worker->options.type_count;
     claim->priorities = worker->options.priorities;
-    claim->offers = OFFERS;
+    claim->offers = executr_runner_offers(worker->runner);
 }
 
 void ex_worker_claim(executr_worker *worker, int64_t now_us)

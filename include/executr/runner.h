@@ -25,9 +25,13 @@ typedef struct executr_runner_options {
     int64_t kill_grace_ms;      /* SIGTERM to SIGKILL; 10 s */
     int64_t drain_ms;           /* wait for output after the end; 2 s */
     executr_log log;
-    int32_t subreaper; /* 1: orphans of the programs become children
-                                    of this process (see below) */
-    int32_t reserved;  /* 0 */
+    /* 1: orphans of the programs become children of this process (below) */
+    int32_t subreaper;
+    /* EXECUTR_ISOLATION_… of programs that ask for none; basic */
+    int32_t isolation;
+    /* Name or number of the user whose rights programs get; needs root; NULL:
+     * our own. */
+    const char *run_as;
 } executr_runner_options;
 
 /*
@@ -46,12 +50,21 @@ typedef struct executr_runner_options {
 
 /* clang-format off */
 #define EXECUTR_RUNNER_OPTIONS_INIT \
-    {sizeof(executr_runner_options), 0, NULL, 0, 0, 0, {NULL, NULL}, 0, 0}
+    {sizeof(executr_runner_options), 0, NULL, 0, 0, 0, {NULL, NULL}, 0, 0, NULL}
 /* clang-format on */
 
 EXECUTR_API executr_status executr_runner_open(
     const executr_runner_options *options, executr_runner **out,
     executr_error *err) EXECUTR_CHECKED;
+
+/*
+ * What this runner can give and enforce: EXECUTR_OFFER_… bits, found by trying
+ * when it was opened. And the same in words for a person, one line a fact: how
+ * the end of a program is made certain, what enforces limits, which levels of
+ * isolation there are and why others are not. Lasts as long as the runner.
+ */
+EXECUTR_API uint32_t executr_runner_offers(const executr_runner *runner);
+EXECUTR_API const char *executr_runner_abilities(const executr_runner *runner);
 
 /* Kill what still runs, remove its directories, close. NULL is fine. */
 EXECUTR_API void executr_runner_free(executr_runner *runner);
@@ -59,22 +72,27 @@ EXECUTR_API void executr_runner_free(executr_runner *runner);
 /* One program to run. */
 typedef struct executr_program {
     uint32_t struct_size;
-    int32_t isolation;            /* EXECUTR_ISOLATION_…; up to basic */
-    const char *path;             /* of the executable, absolute; must stay
-                                       until the program ended */
+    int32_t isolation; /* EXECUTR_ISOLATION_…; unset: the runner's */
+    /* Of the executable, absolute; it must stay until the program ended. */
+    const char *path;
     const char *name;             /* of its directory: a job id */
     const char *const *arguments; /* argv[1]…; argv[0] is the path */
     size_t argument_count;
-    const char *const *environment; /* "NAME=value"; nothing is added, so there
-                                       is no PATH or HOME unless it is here */
+    /* "NAME=value"; nothing is added, so there is no PATH or HOME unless it is
+     * here. */
+    const char *const *environment;
     size_t environment_count;
     int64_t timeout_ms;    /* then TERM, grace, KILL; 0: none */
     int64_t kill_grace_ms; /* 0: the runner's */
+    int64_t memory_mb;     /* these four: 0 is no limit */
+    int64_t cpu_seconds;
+    int64_t max_processes;
+    int64_t max_file_mb;
 } executr_program;
 
 /* clang-format off */
 #define EXECUTR_PROGRAM_INIT \
-    {sizeof(executr_program), 0, NULL, NULL, NULL, 0, NULL, 0, 0, 0}
+    {sizeof(executr_program), 0, NULL, NULL, NULL, 0, NULL, 0, 0, 0, 0, 0, 0, 0}
 /* clang-format on */
 
 /* How a program ended. Lasts for the callback only. */
@@ -106,7 +124,7 @@ typedef void (*executr_ended)(
  * callback (outcome exec_failed). E_CONFLICT: token or name in use.
  * E_UNAVAILABLE: the machine can't start one now (no process, descriptor,
  * memory or disk space; max_running), which is not the program's fault.
- * E_UNSUPPORTED: more isolation than there is.
+ * E_UNSUPPORTED: more isolation, or another limit, than there is.
  */
 EXECUTR_API executr_status executr_runner_start(
     executr_runner *runner, const executr_program *program, uint64_t token,

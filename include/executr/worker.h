@@ -40,11 +40,26 @@ typedef struct executr_worker_options {
     int32_t subreaper;   /* 1: see runner.h; programs that do
                                       nothing else set it */
     executr_log log;
+    /* Of results that were not taken yet; ~/.executr/spool. */
+    const char *spool_directory;
+    const char *run_as; /* user of the programs; see runner.h */
+    int32_t isolation;  /* of jobs that ask for none; basic */
+    int32_t reserved;   /* 0 */
+    /* An exclusive job is dead so long before its lease can be another's; 0: a
+     * third of the lease. */
+    int64_t fence_margin_ms;
+    /* These five are for jobs that ask for no such limit; 0: none. */
+    int64_t timeout_ms;
+    int64_t memory_mb;
+    int64_t cpu_seconds;
+    int64_t max_processes;
+    int64_t max_file_mb;
 } executr_worker_options;
 
 /* clang-format off */
 #define EXECUTR_WORKER_OPTIONS_INIT {sizeof(executr_worker_options), 0, NULL, \
-    NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, NULL, 0, 0, 0, {NULL, NULL}}
+    NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, NULL, 0, 0, 0, {NULL, NULL}, \
+    NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0}
 /* clang-format on */
 
 /* E_ARGUMENT: bad options; E_IO: cache or work directory can't be used. */

@@ -80,6 +80,13 @@ FUNCTIONS = {
     "executr_attempt_error_message": (TEXT, [HANDLE]),
     "executr_attempt_started_at_us": (I64, [HANDLE]),
     "executr_attempt_ended_at_us": (I64, [HANDLE]),
+    "executr_attempt_outcome": (I32, [HANDLE]),
+    "executr_attempt_exit_code": (I32, [HANDLE, OUT_I32]),
+    "executr_attempt_signal": (I32, [HANDLE]),
+    "executr_attempt_user_seconds": (DOUBLE, [HANDLE]),
+    "executr_attempt_system_seconds": (DOUBLE, [HANDLE]),
+    "executr_attempt_wall_seconds": (DOUBLE, [HANDLE]),
+    "executr_attempt_max_rss_bytes": (I64, [HANDLE]),
     "executr_job_json": (I32, [HANDLE, I32, s.WRITE, HANDLE, ERR]),
     # store.h
     "executr_store_open": (
@@ -166,6 +173,8 @@ FUNCTIONS = {
     "executr_cache_figure": (I64, [HANDLE, I32]),
     # runner.h
     "executr_runner_open": (I32, [POINTER(s.RunnerOptions), OUT_HANDLE, ERR]),
+    "executr_runner_offers": (U32, [HANDLE]),
+    "executr_runner_abilities": (TEXT, [HANDLE]),
     "executr_runner_free": (None, [HANDLE]),
     "executr_result_outcome": (I32, [HANDLE]),
     "executr_result_exit_code": (I32, [HANDLE, OUT_I32]),

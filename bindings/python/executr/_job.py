@@ -77,6 +77,13 @@ class Attempt:
     error_message: str
     started_at: datetime.datetime | None
     ended_at: datetime.datetime | None
+    outcome: str
+    exit_code: int | None
+    signal: int
+    user_seconds: float
+    system_seconds: float
+    wall_seconds: float
+    max_rss_bytes: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,9 +138,9 @@ def _output(record, getter):
     return ctypes.string_at(data, length.value) if length.value else b""
 
 
-def _exit_code(record):
+def _exit_code(record, getter):
     code = ctypes.c_int32()
-    known = lib.executr_job_exit_code(record, ctypes.byref(code))
+    known = getter(record, ctypes.byref(code))
     return code.value if known else None
 
 
@@ -157,7 +164,15 @@ def _attempt(record):
         executor_ip=text(lib.executr_attempt_executor_ip(record)),
         error_message=text(lib.executr_attempt_error_message(record)),
         started_at=moment(lib.executr_attempt_started_at_us(record)),
-        ended_at=moment(lib.executr_attempt_ended_at_us(record)))
+        ended_at=moment(lib.executr_attempt_ended_at_us(record)),
+        outcome=text(lib.executr_outcome_word(
+            lib.executr_attempt_outcome(record))),
+        exit_code=_exit_code(record, lib.executr_attempt_exit_code),
+        signal=lib.executr_attempt_signal(record),
+        user_seconds=lib.executr_attempt_user_seconds(record),
+        system_seconds=lib.executr_attempt_system_seconds(record),
+        wall_seconds=lib.executr_attempt_wall_seconds(record),
+        max_rss_bytes=lib.executr_attempt_max_rss_bytes(record))
 
 
 def _plain(name):
@@ -196,7 +211,7 @@ def job_of(record):
             record, lib.executr_job_argument_count, lib.executr_job_argument),
         environment=_environment(record),
         exclusive=bool(lib.executr_job_exclusive(record)),
-        exit_code=_exit_code(record),
+        exit_code=_exit_code(record, lib.executr_job_exit_code),
         stdout=_output(record, lib.executr_job_stdout),
         stderr=_output(record, lib.executr_job_stderr),
         attempts=[_attempt(lib.executr_job_attempt_at(record, i))

@@ -134,7 +134,8 @@ class RunnerOptions(Sized):
         ("struct_size", c_uint32), ("max_running", c_int32),
         ("work_directory", c_char_p), ("max_output_bytes", c_int64),
         ("kill_grace_ms", c_int64), ("drain_ms", c_int64), ("log", Log),
-        ("subreaper", c_int32), ("reserved", c_int32)]
+        ("subreaper", c_int32), ("isolation", c_int32),
+        ("run_as", c_char_p)]
 
 
 class Program(Sized):
@@ -143,7 +144,9 @@ class Program(Sized):
         ("path", c_char_p), ("name", c_char_p),
         ("arguments", POINTER(c_char_p)), ("argument_count", c_size_t),
         ("environment", POINTER(c_char_p)), ("environment_count", c_size_t),
-        ("timeout_ms", c_int64), ("kill_grace_ms", c_int64)]
+        ("timeout_ms", c_int64), ("kill_grace_ms", c_int64),
+        ("memory_mb", c_int64), ("cpu_seconds", c_int64),
+        ("max_processes", c_int64), ("max_file_mb", c_int64)]
 
 
 class WorkerOptions(Sized):
@@ -156,7 +159,12 @@ class WorkerOptions(Sized):
         ("heartbeat_interval_ms", c_int64), ("network_timeout_ms", c_int64),
         ("kill_grace_ms", c_int64),
         ("types", POINTER(c_char_p)), ("type_count", c_size_t),
-        ("priorities", c_uint32), ("subreaper", c_int32), ("log", Log)]
+        ("priorities", c_uint32), ("subreaper", c_int32), ("log", Log),
+        ("spool_directory", c_char_p), ("run_as", c_char_p),
+        ("isolation", c_int32), ("reserved", c_int32),
+        ("fence_margin_ms", c_int64), ("timeout_ms", c_int64),
+        ("memory_mb", c_int64), ("cpu_seconds", c_int64),
+        ("max_processes", c_int64), ("max_file_mb", c_int64)]
 
 
 # Callbacks over the structs above.
