@@ -156,6 +156,11 @@ struct executr_worker {
 /* 0 to 1, for jitter. */
 double ex_worker_random(executr_worker *worker);
 
+/* worker_options.c */
+executr_status ex_worker_take_options(
+    executr_worker *worker, const executr_worker_options *options,
+    executr_error *err) EXECUTR_CHECKED;
+
 /* worker_claim.c */
 void ex_worker_claim(executr_worker *worker, int64_t now_us);
 int64_t ex_worker_claim_due_us(const executr_worker *worker);
@@ -182,6 +187,18 @@ void ex_work_free(executr_worker *worker, ex_work *work);
 
 /* Give up its record and its pin: it is ENDED and will be reported. */
 void ex_work_release(executr_worker *worker, ex_work *work);
+
+/* This machine can't run it now: later, or elsewhere. */
+void ex_work_machine_failed(
+    executr_worker *worker, ex_work *work, const executr_error *err);
+
+/* worker_start.c */
+void ex_work_start(executr_worker *worker, ex_work *work);
+/* 1 if all that a job demands can be had here. */
+int ex_worker_can_give(const executr_worker *worker, const executr_job *job);
+/* The same for what the options set for all jobs. */
+executr_status ex_worker_check_defaults(
+    const executr_worker *worker, executr_error *err) EXECUTR_CHECKED;
 
 /* worker_report.c */
 #define EX_REPORTS_PER_CALL 1000

@@ -92,75 +92,13 @@ void ex_work_return(executr_worker *worker, ex_work *work, const char *message)
     ex_work_failed(worker, work, EXECUTR_OUTCOME_NONE, message);
 }
 
-/* This machine can't run it now. */
-static void machine_failed(
+void ex_work_machine_failed(
     executr_worker *worker, ex_work *work, const executr_error *err)
 {
     if (try_later(worker, work))
         return;
     ex_worker_pause(worker, err->message);
     ex_work_return(worker, work, err->message);
-}
-
-static void fill_program(
-    const executr_worker *worker, const executr_job *job,
-    executr_program *program)
-{
-    program->argument_count = executr_job_argument_count(job);
-    program->environment_count = executr_job_environment_count(job);
-    program->timeout_ms = executr_job_timeout_ms(job);
-    program->kill_grace_ms = executr_job_kill_grace_ms(job);
-    if (!program->kill_grace_ms)
-        program->kill_grace_ms = worker->options.kill_grace_ms;
-    program->isolation = executr_job_isolation(job);
-}
-
-static executr_status start_program(
-    executr_worker *worker, ex_work *work, executr_error *err)
-{
-    executr_program program = EXECUTR_PROGRAM_INIT;
-    const executr_job *job = work->job;
-    char name[64];
-    void *strings = NULL;
-
-    fill_program(worker, job, &program);
-    /* Attempts don't share a directory: an older one may still be dying. */
-    snprintf(name, sizeof name, "%s.%d", work->job_id, work->attempt);
-    program.name = name;
-    program.path = executr_pin_path(work->pin);
-    size_t count = program.argument_count + program.environment_count;
-    executr_status st =
-        ex_alloc_array(&strings, count, sizeof(const char *), err);
-    if (st)
-        return st;
-    const char **list = strings;
-    for (size_t i = 0; i < program.argument_count; i++)
-        list[i] = executr_job_argument(job, i);
-    for (size_t i = 0; i < program.environment_count; i++)
-        list[program.argument_count + i] = executr_job_environment(job, i);
-    program.arguments = list;
-    program.environment = list + program.argument_count;
-    ex_runner_next_deadline(worker->runner, ex_work_deadline_us(worker, work));
-    st = executr_runner_start(worker->runner, &program, work->token, err);
-    ex_free(strings);
-    return st;
-}
-
-static void start(executr_worker *worker, ex_work *work)
-{
-    executr_error err = {0};
-
-    executr_status st = start_program(worker, work, &err);
-    if (!st) {
-        work->state = EX_WORK_RUNNING;
-        ex_log(
-            &worker->log, EXECUTR_LOG_DEBUG, "job started", "job_id",
-            work->job_id, "attempt", EX_I64(work->attempt), NULL);
-    } else if (st == EXECUTR_E_ARGUMENT || st == EXECUTR_E_UNSUPPORTED) {
-        ex_work_failed(worker, work, EXECUTR_OUTCOME_EXEC_FAILED, err.message);
-    } else {
-        machine_failed(worker, work, &err);
-    }
 }
 
 /* Whether the network or a server may do better at another time. */
@@ -177,7 +115,7 @@ static void fetch_failed(
     char message[560];
 
     if (status == EXECUTR_E_IO || status == EXECUTR_E_NOMEM) {
-        machine_failed(worker, work, err);
+        ex_work_machine_failed(worker, work, err);
         return;
     }
     if (may_pass(status) && try_later(worker, work))
@@ -217,17 +155,7 @@ static void fetch(executr_worker *worker, ex_work *work)
     if (st)
         fetch_failed(worker, work, st, &err);
     else if (work->pin)
-        start(worker, work);
-}
-
-/* What nobody here can give must not run without it. */
-static int can_give(const executr_job *job)
-{
-    return executr_job_memory_mb(job) == 0 &&
-           executr_job_cpu_seconds(job) == 0 &&
-           executr_job_max_processes(job) == 0 &&
-           executr_job_max_file_mb(job) == 0 &&
-           executr_job_isolation(job) <= EXECUTR_ISOLATION_BASIC;
+        ex_work_start(worker, work);
 }
 
 /*
@@ -253,12 +181,12 @@ void ex_work_due(executr_worker *worker, ex_work *work, int64_t now_us)
     }
     if (work->state != EX_WORK_WAITING || work->due_us > now_us)
         return;
-    if (!can_give(work->job))
+    if (!ex_worker_can_give(worker, work->job))
         ex_work_failed(
             worker, work, EXECUTR_OUTCOME_EXEC_FAILED,
             "this executor can't give the limits or the isolation it asks for");
     else if (work->pin)
-        start(worker, work);
+        ex_work_start(worker, work);
     else
         fetch(worker, work);
 }
@@ -338,7 +266,7 @@ void ex_worker_fetched(executr_worker *worker)
             if (done->status)
                 fetch_failed(worker, work, done->status, &done->err);
             else
-                start(worker, work);
+                ex_work_start(worker, work);
         }
         ex_fetch_free(done);
     }

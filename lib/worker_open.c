@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Opens and frees a worker: options, its name and address, its parts. */
+/* Opens and frees a worker: its name and address, its parts. */
 #include "worker.h"
 
 #include <errno.h>
@@ -16,78 +16,8 @@
 #include "base/fail.h"
 #include "base/fs.h"
 #include "base/log.h"
-#include "base/options.h"
 #include "base/time.h"
 #include "job.h"
-
-#define MOST_JOBS 1024
-#define DEFAULT_POLL_MS 5000
-#define DEFAULT_BEAT_MS 5000
-#define DEFAULT_NETWORK_MS 60000
-#define DEFAULT_GRACE_MS 10000
-#define LONGEST_MS (INT64_C(366) * 24 * 3600 * 1000)
-
-static executr_status take_ms(
-    int64_t *value, int64_t standard, const char *field, executr_error *err)
-{
-    if (*value < 0 || *value > LONGEST_MS)
-        return ex_fail_field(
-            err, field, "%s must be 0 to 366 days, in milliseconds", field);
-    if (*value == 0)
-        *value = standard;
-    return EXECUTR_OK;
-}
-
-static executr_status take_numbers(
-    executr_worker_options *o, executr_error *err)
-{
-    if (o->max_jobs < 0 || o->max_jobs > MOST_JOBS)
-        return ex_fail_field(
-            err, "max_jobs", "max_jobs is %d, but must be 1 to %d",
-            (int)o->max_jobs, MOST_JOBS);
-    if (o->max_jobs == 0)
-        o->max_jobs = 1;
-    executr_status st =
-        take_ms(&o->poll_interval_ms, DEFAULT_POLL_MS, "poll_interval_ms", err);
-    if (!st)
-        st = take_ms(
-            &o->heartbeat_interval_ms, DEFAULT_BEAT_MS, "heartbeat_interval_ms",
-            err);
-    if (!st)
-        st = take_ms(
-            &o->network_timeout_ms, DEFAULT_NETWORK_MS, "network_timeout_ms",
-            err);
-    if (!st)
-        st = take_ms(&o->kill_grace_ms, DEFAULT_GRACE_MS, "kill_grace_ms", err);
-    return st;
-}
-
-/* The caller's texts need not outlive the call. */
-static executr_status keep_texts(executr_worker *worker, executr_error *err)
-{
-    executr_worker_options *o = &worker->options;
-    const char **texts[] = {
-        &o->server_url, &o->token, &o->name, &o->cache_directory,
-        &o->work_directory};
-
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
-        const char *copy = ex_arena_strdup(&worker->arena, *texts[i]);
-        if (*texts[i] && !copy)
-            return ex_fail_nomem(err);
-        *texts[i] = copy;
-    }
-    const char **types =
-        ex_arena_get(&worker->arena, (o->type_count + 1) * sizeof *types);
-    if (!types)
-        return ex_fail_nomem(err);
-    for (size_t i = 0; i < o->type_count; i++) {
-        types[i] = ex_arena_strdup(&worker->arena, o->types[i]);
-        if (!types[i])
-            return ex_fail_nomem(err);
-    }
-    o->types = types;
-    return EXECUTR_OK;
-}
 
 static executr_status make_id(executr_worker *worker, executr_error *err)
 {
@@ -204,9 +134,13 @@ static executr_status open_runner(executr_worker *worker, executr_error *err)
     options.max_output_bytes = worker->options.max_output_bytes;
     options.kill_grace_ms = worker->options.kill_grace_ms;
     options.subreaper = worker->options.subreaper;
+    options.isolation = worker->options.isolation;
+    options.run_as = worker->options.run_as;
     options.log = worker->log;
     if (!st)
         st = executr_runner_open(&options, &worker->runner, err);
+    if (!st)
+        st = ex_worker_check_defaults(worker, err);
     ex_buf_clear(&path);
     return st;
 }
@@ -263,26 +197,21 @@ static executr_status open_lists(executr_worker *worker, executr_error *err)
     return EXECUTR_OK;
 }
 
-static executr_status take_options(
-    executr_worker *worker, const executr_worker_options *options,
-    executr_error *err)
+/* What the runner found out, a line a message. */
+static void log_abilities(executr_worker *worker)
 {
-    executr_worker_options *o = &worker->options;
+    const char *line = executr_runner_abilities(worker->runner);
+    char text[512];
 
-    executr_status st = ex_options_read(o, sizeof *o, sizeof *o, options, err);
-    if (st)
-        return st;
-    worker->log = o->log;
-    if (o->queue && o->server_url)
-        return ex_fail_field(
-            err, "server_url",
-            "a worker works for a server or for a queue, not for both");
-    if (o->type_count > 0 && !o->types)
-        return ex_fail_field(err, "types", "types is missing");
-    st = take_numbers(o, err);
-    if (!st)
-        st = keep_texts(worker, err);
-    return st;
+    while (*line) {
+        int length = (int)strcspn(line, "\n");
+        snprintf(text, sizeof text, "%.*s", length, line);
+        if (length > 0)
+            ex_log(
+                &worker->log, EXECUTR_LOG_INFO, "this executor", "ability",
+                text, NULL);
+        line += length + (line[length] == '\n');
+    }
 }
 
 static executr_status open_parts(executr_worker *worker, executr_error *err)
@@ -301,9 +230,11 @@ static executr_status open_parts(executr_worker *worker, executr_error *err)
             &worker->fetcher, worker->cache, worker->source, err);
     if (!st)
         st = open_loop(worker, err);
-    if (!st)
-        find_address(worker);
-    return st;
+    if (st)
+        return st;
+    find_address(worker);
+    log_abilities(worker);
+    return EXECUTR_OK;
 }
 
 executr_status executr_worker_open(
@@ -322,7 +253,7 @@ executr_status executr_worker_open(
     worker->fetcher.done_fd = -1;
     pthread_mutex_init(&worker->fetcher.lock, NULL);
     pthread_cond_init(&worker->fetcher.wake, NULL);
-    st = take_options(worker, options, err);
+    st = ex_worker_take_options(worker, options, err);
     if (!st)
         st = open_parts(worker, err);
     if (st) {

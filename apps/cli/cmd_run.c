@@ -17,6 +17,7 @@ static int32_t local;
 static const char *cache_directory;
 static const char *work_directory;
 static int64_t max_cache_bytes;
+static const char *run_as;
 
 static const app_flag flags[] = {
     {"local", 'l', APP_SWITCH, &local, NULL, NULL,
@@ -27,6 +28,8 @@ static const app_flag flags[] = {
      "where --local runs jobs", 0, 0},
     {"max-cache-size", 0, APP_MEGABYTES, &max_cache_bytes, "SIZE", "400",
      "MB of binaries that --local keeps", 1, 0},
+    {"run-as", 0, APP_STRING, &run_as, "USER", NULL,
+     "whose rights --local gives the program; needs root", 0, 0},
     {0}};
 
 static const app_flag *const tables[] = {flags, cli_flags, cli_job_flags, NULL};
@@ -210,6 +213,7 @@ static int run_in_store(
     work.cache_directory = cache_directory;
     work.work_directory = work_directory;
     work.max_cache_bytes = max_cache_bytes;
+    work.run_as = run_as;
     work.subreaper = 1;
     if (path)
         code = store_file(queue, spec->binary_sha256, path);

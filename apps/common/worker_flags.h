@@ -16,8 +16,17 @@ typedef struct app_worker {
     int64_t kill_grace_ms;
     int64_t max_cache_bytes;
     int64_t max_output_bytes;
+    int64_t fence_margin_ms;
+    int64_t timeout_ms;
+    int64_t memory_mb;
+    int64_t cpu_seconds;
+    int64_t max_processes;
+    int64_t max_file_mb;
     const char *cache_directory;
     const char *work_directory;
+    const char *spool_directory;
+    const char *isolation;
+    const char *run_as;
     app_list types;
     app_list priorities;
 } app_worker;

@@ -43,7 +43,7 @@ typedef struct executr_worker_options {
     /* Of results that were not taken yet; ~/.executr/spool. */
     const char *spool_directory;
     const char *run_as; /* user of the programs; see runner.h */
-    int32_t isolation;  /* of jobs that ask for none; basic */
+    int32_t isolation;  /* of every job at least; basic */
     int32_t reserved;   /* 0 */
     /* An exclusive job is dead so long before its lease can be another's; 0: a
      * third of the lease. */

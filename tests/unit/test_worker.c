@@ -128,6 +128,22 @@ Test(worker, lost_job_is_killed_and_its_end_does_not_count)
     cr_expect_eq(executr_job_retry_count(job), 0);
 }
 
+Test(worker, limits_of_the_executor_are_for_jobs_without)
+{
+    executr_job_spec spec = EXECUTR_JOB_SPEC_INIT;
+
+    options.max_jobs = 2;
+    options.timeout_ms = 60;
+    spec.timeout_ms = 3600000;
+    start_worker();
+    submit_spec(&spec, ARGS("stubborn", in_home("pid")));
+    const char *id = submit_job(ARGS("sleep"));
+    const executr_job *job = wait_for_status(id, EXECUTR_JOB_FAILED);
+    cr_expect_eq(executr_job_outcome(job), EXECUTR_OUTCOME_TIMEOUT);
+    cr_expect_str_eq(executr_job_error_message(job), "timed out after 60ms");
+    cr_expect_not(has_ended(wait_for_pid("pid")));
+}
+
 Test(worker, heartbeats_name_what_runs)
 {
     executr_executors *executors = NULL;
@@ -291,5 +307,15 @@ Test(worker, bad_options_are_refused)
     options.poll_interval_ms = -1;
     cr_expect_eq(
         executr_worker_open(&options, &none, &err), EXECUTR_E_ARGUMENT);
+    set_options();
+    options.isolation = EXECUTR_ISOLATION_STRICT + 1;
+    cr_expect_eq(
+        executr_worker_open(&options, &none, &err), EXECUTR_E_ARGUMENT);
+    cr_expect_str_eq(err.field, "isolation");
+    set_options();
+    options.memory_mb = -1;
+    cr_expect_eq(
+        executr_worker_open(&options, &none, &err), EXECUTR_E_ARGUMENT);
+    cr_expect_str_eq(err.field, "memory_mb");
     cr_expect_null(none);
 }
