@@ -266,6 +266,64 @@ uint64_t ex_capture_total(const ex_capture *capture)
     return capture->total;
 }
 
+/* Bytes from `from` on of the ring, the oldest being 0. */
+static void copy_ring(
+    const ex_capture *capture, size_t from, char *data, size_t length)
+{
+    const char *ring = capture->data + capture->head;
+    size_t size = capture->room - capture->head;
+    size_t at = (capture->start + from) % size;
+    size_t first = size - at < length ? size - at : length;
+
+    memcpy(data, ring + at, first);
+    memcpy(data + first, ring, length - first);
+}
+
+static size_t at_most(uint64_t length, size_t size)
+{
+    return length < size ? (size_t)length : size;
+}
+
+/* The part behind the gap, from `offset` or from its first whole line on. */
+static size_t read_tail(
+    const ex_capture *capture, uint64_t offset, char *data, size_t size,
+    uint64_t *at)
+{
+    uint64_t oldest = capture->total - (capture->room - capture->head);
+
+    *at = offset > oldest ? offset : oldest;
+    if (*at >= capture->total)
+        return 0;
+    size_t length = at_most(capture->total - *at, size);
+    copy_ring(capture, (size_t)(*at - oldest), data, length);
+    if (*at == offset)
+        return length;
+    const char *newline = memchr(data, '\n', length);
+    size_t skip = newline && newline + 1 < data + length
+                      ? (size_t)(newline + 1 - data)
+                      : skip_continuation(data, length);
+    memmove(data, data + skip, length - skip);
+    *at += skip;
+    return length - skip;
+}
+
+size_t ex_capture_read(
+    const ex_capture *capture, uint64_t offset, char *data, size_t size,
+    uint64_t *at)
+{
+    size_t kept = capture->ringed ? capture->head : capture->length;
+
+    *at = offset;
+    if (offset < kept) {
+        size_t length = at_most(kept - offset, size);
+        memcpy(data, capture->data + offset, length);
+        return length;
+    }
+    if (!capture->ringed || capture->head == capture->room)
+        return 0;
+    return read_tail(capture, offset, data, size, at);
+}
+
 static void reverse(char *data, size_t from, size_t to)
 {
     while (from + 1 < to) {
@@ -329,4 +387,65 @@ executr_status ex_capture_cut(
     cut.lost_lines = count_lines(text + cut.head_length, length - limit);
     compose(&cut, limit, out);
     return ex_buf_status(out, "output", err);
+}
+
+/* A number at *at, which moves behind it; 0 if there is none. */
+static int32_t read_number(const char **at, const char *end, uint64_t *out)
+{
+    const char *from = *at;
+
+    *out = 0;
+    while (*at < end && **at >= '0' && **at <= '9' && *at - from < 18)
+        *out = *out * 10 + (uint64_t)(*(*at)++ - '0');
+    return *at > from;
+}
+
+static int32_t read_word(const char **at, const char *end, const char *word)
+{
+    size_t length = strlen(word);
+
+    if ((size_t)(end - *at) < length || memcmp(*at, word, length) != 0)
+        return 0;
+    *at += length;
+    return 1;
+}
+
+/* Behind the line that says what was cut, if one stands here; else NULL. */
+static const char *read_marker(const char *at, const char *end, uint64_t *bytes)
+{
+    uint64_t lines;
+    int32_t found =
+        read_word(&at, end, "[... ") && read_number(&at, end, bytes) &&
+        read_word(&at, end, " bytes, ") && read_number(&at, end, &lines) &&
+        read_word(&at, end, " lines cut ...]\n");
+
+    return found ? at : NULL;
+}
+
+/*
+ * Ours stands behind the 500th line or, where fewer fit, before any other. A
+ * head without a line end of its own, which fills half of the text, was given
+ * one.
+ */
+int32_t ex_capture_gap(const char *text, size_t length, ex_gap *out)
+{
+    const char *end = text + length;
+    const char *line = text;
+    int32_t found = 0;
+
+    for (int number = 0; line && line < end && number <= HEAD_LINES; number++) {
+        uint64_t bytes;
+        const char *behind = read_marker(line, end, &bytes);
+        if (behind && (!found || number == HEAD_LINES)) {
+            size_t head = (size_t)(line - text);
+            int32_t given = number == 1 && 2 * (head + 3) >= length;
+            out->head = head - (size_t)given;
+            out->tail = (size_t)(behind - text);
+            out->tail_at = out->head + bytes;
+            found = 1;
+        }
+        line = memchr(line, '\n', (size_t)(end - line));
+        line = line ? line + 1 : NULL;
+    }
+    return found;
 }

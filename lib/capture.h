@@ -33,6 +33,29 @@ executr_status ex_capture_text(
     ex_capture *capture, const char **out, size_t *length,
     executr_error *err) EXECUTR_CHECKED;
 
+/*
+ * Output while it comes: up to `size` bytes of what was added, from byte
+ * `offset` of it on, as far as they are still there. *at says which byte the
+ * first one is: more than `offset` where bytes were dropped, and then it
+ * begins a line if there is one near. The number of bytes; 0: none yet.
+ */
+size_t ex_capture_read(
+    const ex_capture *capture, uint64_t offset, char *data, size_t size,
+    uint64_t *at);
+
+/* Where the parts of a text that was cut stand. */
+typedef struct ex_gap {
+    size_t head;      /* bytes of it that are the beginning of the output */
+    size_t tail;      /* where in it the rest begins */
+    uint64_t tail_at; /* which byte of the output that is */
+} ex_gap;
+
+/*
+ * Whether a text looks cut: 1 and its parts, or 0. A program may write such a
+ * line itself, so this is for those who know no better.
+ */
+int32_t ex_capture_gap(const char *text, size_t length, ex_gap *out);
+
 /* Forget everything, for reuse. */
 void ex_capture_reset(ex_capture *capture);
 

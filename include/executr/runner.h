@@ -139,6 +139,16 @@ EXECUTR_API executr_status executr_runner_start(
 EXECUTR_API void executr_runner_stop(
     executr_runner *runner, uint64_t token, int32_t outcome, int64_t grace_ms);
 
+/*
+ * What a program wrote so far to stdout (stream 1) or stderr (2): up to `size`
+ * bytes from byte `offset` of it on. *at is which byte the first one is, more
+ * than `offset` where output was dropped. The number of bytes; 0: none yet, or
+ * no such token. What is read here is in the result too.
+ */
+EXECUTR_API size_t executr_runner_output(
+    const executr_runner *runner, uint64_t token, int32_t stream,
+    int64_t offset, void *data, size_t size, int64_t *at);
+
 /* Programs under way. */
 EXECUTR_API size_t executr_runner_running(const executr_runner *runner);
 

@@ -138,6 +138,16 @@ static void sleep_for_ever(void)
         pause();
 }
 
+/* Says something to both outputs, and stays. */
+static int do_talk(char **args)
+{
+    (void)args;
+    put(1, "said", 4);
+    put(2, "erred", 5);
+    sleep_for_ever();
+    return 0;
+}
+
 /* grandchild PIDFILE: leaves a child that keeps the pipes */
 static int do_grandchild(char **args)
 {
@@ -269,6 +279,7 @@ static const struct {
     {"environment", do_environment},
     {"arguments", do_arguments},
     {"state", do_state},
+    {"talk", do_talk},
     {"grandchild", do_grandchild},
     {"daemon", do_daemon},
     {"stubborn", do_stubborn},

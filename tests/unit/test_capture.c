@@ -247,3 +247,140 @@ Test(capture_add, stays_usable_when_memory_is_out)
     cr_assert_eq(memcmp(got + length - 4, "end\n", 4), 0);
     ex_capture_free(capture);
 }
+
+/* A reader that comes now and then, with a small or a large buffer. */
+static uint64_t follow(
+    const ex_buf *text, size_t limit, size_t step, size_t every, size_t size)
+{
+    static char data[65536];
+    ex_capture *capture;
+    uint64_t next = 0;
+    uint64_t missed = 0;
+
+    cr_assert_eq(ex_capture_open(limit, &capture, NULL), EXECUTR_OK);
+    for (size_t at = 0, n = 0; at < text->length; at += step, n++) {
+        size_t more = text->length - at < step ? text->length - at : step;
+        cr_assert_eq(
+            ex_capture_add(capture, text->data + at, more, NULL), EXECUTR_OK);
+        for (size_t length = n % every == 0; length > 0;) {
+            uint64_t first;
+            length = ex_capture_read(capture, next, data, size, &first);
+            cr_assert_geq(first, next);
+            cr_assert_eq(memcmp(data, text->data + first, length), 0);
+            missed += first - next;
+            next = first + length;
+        }
+    }
+    ex_capture_free(capture);
+    return missed;
+}
+
+Test(capture_read, t60_gives_each_byte_once_as_it_comes)
+{
+    ex_buf text;
+
+    numbered_lines(&text, 20000);
+    cr_expect_eq(follow(&text, text.length, 7, 1, 65536), 0);
+    cr_expect_eq(follow(&text, text.length + 1, 4096, 3, 5), 0);
+    cr_expect_eq(follow(&text, 4096, 7, 100, 65536), 0);
+    cr_expect_eq(follow(&text, 4096, 1000, 1, 10), 0);
+    ex_buf_clear(&text);
+}
+
+Test(capture_read, t60_tells_what_a_slow_reader_missed)
+{
+    ex_buf text;
+
+    numbered_lines(&text, 20000);
+    cr_expect_gt(follow(&text, 4096, 4096, 10, 65536), 100000);
+    cr_expect_gt(follow(&text, 200, 8192, 2, 13), 50000);
+    ex_buf_clear(&text);
+}
+
+Test(capture_read, begins_with_a_whole_line_behind_a_gap)
+{
+    char data[4096];
+    ex_capture *capture;
+    ex_buf text;
+    uint64_t first;
+
+    numbered_lines(&text, 1000);
+    cr_assert_eq(ex_capture_open(2000, &capture, NULL), EXECUTR_OK);
+    cr_assert_eq(
+        ex_capture_add(capture, text.data, text.length, NULL), EXECUTR_OK);
+    size_t length = ex_capture_read(capture, 1500, data, sizeof data, &first);
+    cr_expect_gt(length, 900);
+    cr_expect_gt(first, 1500);
+    cr_expect_eq(memcmp(data, "line ", 5), 0);
+    cr_expect_eq(data[length - 1], '\n');
+    ex_capture_free(capture);
+    ex_buf_clear(&text);
+}
+
+/* What a text that was cut says of its own parts. */
+static void check_gap(const ex_buf *text, size_t limit)
+{
+    ex_buf whole;
+    ex_gap gap;
+
+    cut(&whole, text->data, text->length, limit);
+    cr_assert_eq(ex_capture_gap(whole.data, whole.length, &gap), 1);
+    cr_expect_eq(memcmp(whole.data, text->data, gap.head), 0);
+    cr_expect_eq(gap.tail_at + (whole.length - gap.tail), text->length);
+    cr_expect_eq(
+        memcmp(
+            whole.data + gap.tail, text->data + gap.tail_at,
+            whole.length - gap.tail),
+        0);
+    ex_buf_clear(&whole);
+}
+
+Test(capture_gap, finds_head_and_tail)
+{
+    ex_buf text;
+
+    numbered_lines(&text, 3000);
+    for (size_t limit = 200; limit < 20000; limit += 371)
+        check_gap(&text, limit);
+    ex_buf_clear(&text);
+}
+
+Test(capture_gap, t61_of_one_long_line)
+{
+    ex_buf text;
+
+    ex_buf_init(&text, EX_BUF_UNLIMITED);
+    for (int i = 0; i < 5000; i++)
+        ex_buf_printf(&text, "%d\xc3\xa9,", i);
+    for (size_t limit = 200; limit < 20000; limit += 371)
+        check_gap(&text, limit);
+    ex_buf_clear(&text);
+}
+
+Test(capture_gap, is_not_misled_by_a_line_of_the_program)
+{
+    ex_buf text;
+
+    numbered_lines(&text, 100);
+    ex_buf_puts(&text, "[... 7 bytes, 1 lines cut ...]\n");
+    for (int i = 0; i < 3000; i++)
+        ex_buf_printf(&text, "line %d\n", i);
+    check_gap(&text, 20000);
+    ex_buf_clear(&text);
+}
+
+Test(capture_gap, finds_none_in_other_texts)
+{
+    static const char *const texts[] = {
+        "",
+        "a\n",
+        "[... ",
+        "[... 5 bytes",
+        "[...  bytes, 1 lines cut ...]\n",
+        "[... 5 bytes, 1 lines cut ...]",
+        "x[... 5 bytes, 1 lines cut ...]\n"};
+    ex_gap gap;
+
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        cr_expect_eq(ex_capture_gap(texts[i], strlen(texts[i]), &gap), 0);
+}

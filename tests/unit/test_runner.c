@@ -437,3 +437,42 @@ Test(runner_options, out_of_range_are_refused)
     cr_expect_str_eq(err.field, "drain_ms");
     cr_expect_null(none);
 }
+
+/* Step until so much of a stream can be read; what it is, as a text. */
+static size_t read_live(
+    uint64_t token, int32_t stream, int64_t offset, char *data, size_t size,
+    size_t wanted)
+{
+    int64_t at;
+    size_t length = 0;
+
+    while (length < wanted && end_count == 0) {
+        cr_assert_eq(
+            executr_runner_step(runner, 10, NULL, NULL, &err), EXECUTR_OK);
+        length = executr_runner_output(
+            runner, token, stream, offset, data, size, &at);
+        cr_assert_eq(at, offset);
+    }
+    data[length] = '\0';
+    return length;
+}
+
+TestSuite(runner_output, .init = open_runner, .fini = close_runner);
+
+Test(runner_output, t60_is_read_while_the_program_runs)
+{
+    char data[64];
+    int64_t at;
+
+    cr_assert_eq(start(7, ARGS("talk")), EXECUTR_OK);
+    read_live(7, 1, 0, data, sizeof data - 1, 4);
+    cr_expect_str_eq(data, "said");
+    read_live(7, 1, 2, data, sizeof data - 1, 2);
+    cr_expect_str_eq(data, "id");
+    read_live(7, 2, 0, data, sizeof data - 1, 5);
+    cr_expect_str_eq(data, "erred");
+    cr_expect_eq(executr_runner_output(runner, 7, 1, 4, data, 9, &at), 0);
+    cr_expect_eq(executr_runner_output(runner, 7, 3, 0, data, 9, &at), 0);
+    cr_expect_eq(executr_runner_output(runner, 8, 1, 0, data, 9, &at), 0);
+    cr_expect_eq(executr_runner_output(runner, 7, 1, -1, data, 9, &at), 0);
+}
