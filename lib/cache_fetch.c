@@ -105,12 +105,12 @@ static int32_t on_bytes(void *ctx, const void *data, size_t length)
     return 0;
 }
 
-static int32_t on_length(void *ctx, int64_t bytes)
+static int32_t on_begin(void *ctx, const ex_http_head *head)
 {
     download *d = ctx;
 
-    d->length = bytes;
-    if (bytes > d->cache->max_binary_bytes)
+    d->length = head->length;
+    if (head->length > d->cache->max_binary_bytes)
         d->failed = refuse_size(d, &d->failure);
     return d->failed ? -1 : 0;
 }
@@ -174,7 +174,7 @@ static executr_status fetch_url(
         .url = url,
         .write = on_bytes,
         .write_ctx = d,
-        .length = on_length,
+        .begin = on_begin,
         .max_bytes = INT64_MAX, /* on_bytes counts */
         .stall_ms = d->cache->network_timeout_ms,
         .redirects = 1};

@@ -164,11 +164,11 @@ static int32_t hash_bytes(void *ctx, const void *data, size_t length)
     return tell(t, length);
 }
 
-static int32_t note_length(void *ctx, int64_t bytes)
+static int32_t note_length(void *ctx, const ex_http_head *head)
 {
     transfer *t = ctx;
 
-    t->total = bytes;
+    t->total = head->length;
     return 0;
 }
 
@@ -182,7 +182,7 @@ static executr_status get_url(
         .url = url,
         .write = hash_bytes,
         .write_ctx = t,
-        .length = note_length,
+        .begin = note_length,
         .max_bytes = INT64_MAX,
         .stall_ms = timeout_ms > 0 ? timeout_ms : 60000,
         .redirects = 1};

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/fail.h"
@@ -225,6 +226,12 @@ static executr_status act(
 
     if (event->data.fd == http->timer_fd)
         return EXECUTR_OK; /* what is due is done after the events */
+    if (event->data.fd == http->wake_fd) {
+        uint64_t count;
+        if (read(http->wake_fd, &count, sizeof count) < 0)
+            errno = 0; /* another wait has seen it */
+        return EXECUTR_OK;
+    }
     if (event->events & EPOLLIN)
         bits |= CURL_CSELECT_IN;
     if (event->events & EPOLLOUT)
@@ -296,6 +303,15 @@ static void call_done(
     c->err = *err;
 }
 
+void ex_http_wake(ex_http *http)
+{
+    const uint64_t one = 1;
+
+    /* EAGAIN: the counter is at its end, so the wait ends already. */
+    if (write(http->wake_fd, &one, sizeof one) < 0)
+        errno = 0;
+}
+
 executr_status ex_http_call(
     ex_http *http, const ex_http_request *request, ex_http_response *response,
     executr_error *err)
@@ -310,8 +326,12 @@ executr_status ex_http_call(
     transfer->done = call_done;
     transfer->ctx = &c;
     uint64_t id = transfer->id;
-    while (!st && !c.ended)
-        st = ex_http_step(http, -1, err);
+    while (!st && !c.ended) {
+        if (request->stopped && request->stopped(request->write_ctx))
+            st = ex_fail(err, EXECUTR_E_CANCELLED, "the request was given up");
+        else
+            st = ex_http_step(http, -1, err);
+    }
     if (st) {
         ex_http_cancel(http, id);
         return st;

@@ -12,6 +12,15 @@
 
 typedef struct ex_http ex_http; /* one thread at a time */
 
+/* What a streamed answer says of itself. */
+typedef struct ex_http_head {
+    int32_t status;            /* 2xx */
+    int64_t length;            /* of what comes; -1: unknown */
+    const char *etag;          /* "" when it has none, and for the others */
+    const char *last_modified; /* all three last for the call */
+    const char *content_range;
+} ex_http_head;
+
 typedef struct ex_http_request {
     const char *method; /* "GET", … */
     const char *url;
@@ -30,9 +39,15 @@ typedef struct ex_http_request {
     int64_t stall_ms;   /* slower than 100 bytes/s so long; 0: none */
     int64_t connect_ms; /* 0: 10 s */
     int32_t redirects;  /* 1: follow up to five; never with a token */
-    /* Told the length of a streamed answer (-1: unknown) before its first
-     * byte, with write_ctx; anything but 0 stops the request. Or NULL. */
-    int32_t (*length)(void *ctx, int64_t bytes);
+    /* 1: refuse the addresses that machines talk to about themselves */
+    int32_t refuse_local;
+    int32_t close; /* 1: keep no connection for the next request */
+    /* Told the head of a streamed answer before its first byte, with
+     * write_ctx; anything but 0 stops the request. Or NULL. */
+    int32_t (*begin)(void *ctx, const ex_http_head *head);
+    /* Asked by ex_http_call after every wait (see ex_http_wake); anything but
+     * 0 ends it with E_CANCELLED. With write_ctx; or NULL. */
+    int32_t (*stopped)(void *ctx);
 } ex_http_request;
 
 typedef struct ex_http_response {
@@ -81,6 +96,9 @@ executr_status ex_http_call(
     ex_http *http, const ex_http_request *request, ex_http_response *response,
     executr_error *err) EXECUTR_CHECKED;
 void ex_http_response_clear(ex_http_response *response);
+
+/* Any thread: the ex_http_call under way asks `stopped` soon. */
+void ex_http_wake(ex_http *http);
 
 /* Append a URL for messages: without user, password and query, which are
  * secrets more often than not. */

@@ -98,6 +98,21 @@ static executr_status status_of_code(ex_transfer *transfer, int32_t code)
     }
 }
 
+/* It could go nowhere but to an address that it may not go to. */
+static executr_status fail_refused(ex_transfer *transfer, executr_error *err)
+{
+    ex_buf url;
+
+    put_url(transfer, &url);
+    executr_status st = ex_fail(
+        err, EXECUTR_E_PROTOCOL,
+        "%s leads to %s, which is link-local or a metadata service, and "
+        "refused: such addresses tell this machine's own secrets",
+        ex_buf_text(&url), transfer->refused);
+    ex_buf_clear(&url);
+    return st;
+}
+
 static executr_status fail_with_code(
     ex_transfer *transfer, int32_t code, executr_error *err)
 {
@@ -105,6 +120,8 @@ static executr_status fail_with_code(
     executr_status status = transfer->failed;
     const char *words = transfer->words;
 
+    if (transfer->refused[0] && !status)
+        return fail_refused(transfer, err);
     if (status)
         words = transfer->failure.message;
     else
@@ -153,7 +170,7 @@ executr_status ex_transfer_result(
         st = ex_buf_status(&response->body, "an answer", err);
     /* A streamed answer without any byte has a length, too. */
     if (!st && transfer->request.write && response->status >= 200 &&
-        response->status <= 299 && ex_transfer_tell_length(transfer))
+        response->status <= 299 && ex_transfer_begin(transfer))
         st = ex_fail(err, EXECUTR_E_CALLBACK, "stopped by its reader");
     return st;
 }

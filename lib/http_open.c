@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -75,6 +76,15 @@ static executr_status open_multi(ex_http *http, executr_error *err)
     return EXECUTR_OK;
 }
 
+static executr_status watch(ex_http *http, int fd, executr_error *err)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+
+    if (epoll_ctl(http->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0)
+        return ex_fail_errno(err, errno, "epoll_ctl");
+    return EXECUTR_OK;
+}
+
 static executr_status open_descriptors(ex_http *http, executr_error *err)
 {
     http->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -84,10 +94,11 @@ static executr_status open_descriptors(ex_http *http, executr_error *err)
         timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     if (http->timer_fd < 0)
         return ex_fail_errno(err, errno, "timerfd_create");
-    struct epoll_event event = {.events = EPOLLIN, .data.fd = http->timer_fd};
-    if (epoll_ctl(http->epoll_fd, EPOLL_CTL_ADD, http->timer_fd, &event) != 0)
-        return ex_fail_errno(err, errno, "epoll_ctl");
-    return EXECUTR_OK;
+    http->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (http->wake_fd < 0)
+        return ex_fail_errno(err, errno, "eventfd");
+    executr_status st = watch(http, http->timer_fd, err);
+    return st ? st : watch(http, http->wake_fd, err);
 }
 
 executr_status ex_http_open(ex_http **out, executr_error *err)
@@ -106,6 +117,7 @@ executr_status ex_http_open(ex_http **out, executr_error *err)
     ex_http *http = memory;
     http->epoll_fd = -1;
     http->timer_fd = -1;
+    http->wake_fd = -1;
     st = open_multi(http, err);
     if (!st)
         st = open_descriptors(http, err);
@@ -136,6 +148,8 @@ void ex_http_free(ex_http *http)
     curl_multi_cleanup(http->multi);
     if (http->timer_fd >= 0)
         close(http->timer_fd);
+    if (http->wake_fd >= 0)
+        close(http->wake_fd);
     if (http->epoll_fd >= 0)
         close(http->epoll_fd);
     ex_free(http);

@@ -58,17 +58,42 @@ static size_t keep_error(ex_transfer *transfer, const char *data, size_t length)
     return transfer->cut ? 0 : length;
 }
 
-int32_t ex_transfer_tell_length(ex_transfer *transfer)
+/* A header's value is libcurl's until the next call on the handle's headers:
+ * three of them need three copies. */
+static void copy_header(ex_transfer *transfer, const char *name, char out[256])
+{
+    struct curl_header *header = NULL;
+
+    out[0] = '\0';
+    CURLHcode found =
+        curl_easy_header(transfer->easy, name, 0, CURLH_HEADER, -1, &header);
+    if (found == CURLHE_OK && strlen(header->value) < 256)
+        memcpy(out, header->value, strlen(header->value) + 1);
+}
+
+int32_t ex_transfer_begin(ex_transfer *transfer)
 {
     const ex_http_request *request = &transfer->request;
     curl_off_t length = -1;
+    char etag[256];
+    char last_modified[256];
+    char content_range[256];
 
-    if (transfer->told_length || !request->length)
+    if (transfer->begun || !request->begin)
         return 0;
-    transfer->told_length = 1;
+    transfer->begun = 1;
     curl_easy_getinfo(
         transfer->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
-    return request->length(request->write_ctx, length);
+    copy_header(transfer, "ETag", etag);
+    copy_header(transfer, "Last-Modified", last_modified);
+    copy_header(transfer, "Content-Range", content_range);
+    const ex_http_head head = {
+        .status = ex_transfer_status(transfer),
+        .length = length,
+        .etag = etag,
+        .last_modified = last_modified,
+        .content_range = content_range};
+    return request->begin(request->write_ctx, &head);
 }
 
 static size_t on_data(char *data, size_t size, size_t count, void *ctx)
@@ -95,7 +120,7 @@ static size_t on_data(char *data, size_t size, size_t count, void *ctx)
         if (transfer->response->body.failed)
             stop(transfer, EXECUTR_E_NOMEM, "out of memory");
     } else if (
-        ex_transfer_tell_length(transfer) ||
+        ex_transfer_begin(transfer) ||
         request->write(request->write_ctx, data, length)) {
         stop(transfer, EXECUTR_E_CALLBACK, "stopped by its reader");
     }
@@ -238,6 +263,9 @@ static void set_limits(ex_transfer *transfer)
     if (request->stall_ms > 0)
         transfer->check_at_us =
             ex_monotonic_us() + request->stall_ms * 1000 / EX_LOOKS;
+    if (request->refuse_local)
+        ex_transfer_refuse_local(transfer);
+    curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, request->close ? 1L : 0L);
     if (request->redirects && !request->token) {
         curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 1L);
         curl_easy_setopt(easy, CURLOPT_MAXREDIRS, REDIRECTS);

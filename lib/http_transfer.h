@@ -24,7 +24,7 @@ typedef struct ex_transfer {
     ex_http_response *response; /* `own`, or that of ex_http_call */
     executr_status failed;      /* what our own callbacks found wrong */
     executr_error failure;
-    int32_t told_length;
+    int32_t begun;    /* request.begin was called */
     int32_t cut;      /* enough of an error's body was kept */
     int64_t received; /* bytes of the answer */
     int64_t sent;     /* bytes of a streamed body */
@@ -32,6 +32,7 @@ typedef struct ex_transfer {
     int64_t check_at_us;   /* next look at the speed; 0: none */
     int64_t checked_bytes; /* moved until the last look */
     int32_t slow;          /* looks in a row that found it too slow */
+    char refused[64];      /* an address that refuse_local kept us from */
     char words[256];       /* CURL_ERROR_SIZE */
 } ex_transfer;
 
@@ -39,6 +40,7 @@ struct ex_http {
     void *multi; /* CURLM */
     int epoll_fd;
     int timer_fd;
+    int wake_fd;        /* eventfd; written by any thread */
     int64_t curl_at_us; /* when libcurl wants to be called; 0: not */
     int64_t armed_us;   /* what the timer is set to; 0: nothing */
     ex_transfer *active;
@@ -46,6 +48,9 @@ struct ex_http {
     size_t idle_count;
     uint64_t last_id;
 };
+
+/* Have it connect to no link-local address and no metadata service. */
+void ex_transfer_refuse_local(ex_transfer *transfer);
 
 /* Make the easy handle do `request`. */
 executr_status ex_transfer_prepare(
@@ -55,8 +60,8 @@ executr_status ex_transfer_prepare(
 /* The HTTP status so far; 0 before there is one. */
 int32_t ex_transfer_status(ex_transfer *transfer);
 
-/* Tell a streamed answer's length, once; anything but 0 stops it. */
-int32_t ex_transfer_tell_length(ex_transfer *transfer);
+/* Tell a streamed answer's head, once; anything but 0 stops it. */
+int32_t ex_transfer_begin(ex_transfer *transfer);
 
 /* Fill the response from the handle and turn libcurl's code into ours. */
 executr_status ex_transfer_result(

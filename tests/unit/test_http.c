@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* HTTP against servers that behave well, badly, slowly and for ever. */
 #include <criterion/criterion.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -200,21 +201,54 @@ Test(http_call, a_stopping_reader_stops_the_answer)
     cr_assert_eq(call_script(script, request), EXECUTR_E_CALLBACK);
 }
 
-static int32_t note_length(void *ctx, int64_t bytes)
+static int32_t note_head(void *ctx, const ex_http_head *head)
 {
-    *(size_t *)ctx += (size_t)bytes * 1000;
+    *(size_t *)ctx += (size_t)head->length * 1000;
+    cr_expect_eq(head->status, 206);
+    cr_expect_str_eq(head->etag, "\"v1\"");
+    cr_expect_str_eq(head->last_modified, "");
+    cr_expect_str_eq(head->content_range, "bytes 1-7/8");
     return 0;
 }
 
-Test(http_call, tells_the_length_of_a_stream_before_its_bytes)
+Test(http_call, tells_the_head_of_a_stream_before_its_bytes)
 {
     size_t told = 0;
     ex_http_request request = {
-        .write = count_bytes, .write_ctx = &told, .length = note_length};
+        .write = count_bytes, .write_ctx = &told, .begin = note_head};
+    http_script script = {
+        .status = 206,
+        .body = "1234567",
+        .headers = "ETag: \"v1\"\r\nContent-Range: bytes 1-7/8\r\n"};
 
-    cr_assert_eq(
-        call_script((http_script){.body = "1234567"}, request), EXECUTR_OK);
+    cr_assert_eq(call_script(script, request), EXECUTR_OK);
     cr_assert_eq(told, 7007);
+}
+
+/* Asked once before the request and then after every wait. */
+static int32_t stop_second(void *ctx)
+{
+    return ++*(int *)ctx > 1;
+}
+
+static void *wake_soon(void *other)
+{
+    usleep(20000);
+    ex_http_wake(other);
+    return NULL;
+}
+
+Test(http_call, is_given_up_when_another_thread_says_so)
+{
+    pthread_t thread;
+    int asked = 0;
+    ex_http_request request = {.stopped = stop_second, .write_ctx = &asked};
+
+    cr_assert_eq(pthread_create(&thread, NULL, wake_soon, http), 0);
+    cr_assert_eq(
+        call_script((http_script){.hang = 1}, request), EXECUTR_E_CANCELLED);
+    pthread_join(thread, NULL);
+    cr_assert_eq(get_script((http_script){.body = "next"}), EXECUTR_OK);
 }
 
 Test(http_call, silence_ends_in_a_timeout)
@@ -282,6 +316,70 @@ Test(http_call, a_token_is_sent_and_never_redirected)
     cr_assert_eq(response.status, 302);
     cr_assert(strstr(
         http_fixture_head(server), "\r\nAuthorization: Bearer s3cret\r\n"));
+}
+
+static executr_status get_from(const char *url)
+{
+    ex_http_request request = {
+        .method = "GET", .url = url, .redirects = 1, .refuse_local = 1};
+
+    ex_http_response_clear(&response);
+    return ex_http_call(http, &request, &response, &err);
+}
+
+Test(http_call, t44_refuses_addresses_that_tell_secrets)
+{
+    static const char *const urls[] = {
+        "http://169.254.169.254/latest/meta-data/",
+        "http://169.254.0.1:8080/",
+        "http://2852039166/",
+        "http://0xa9fea9fe/",
+        "http://[::ffff:169.254.169.254]/",
+        "http://[::169.254.169.254]/",
+        "http://[64:ff9b::a9fe:a9fe]/",
+        "http://[fe80::1]/",
+        "http://[febf::1]/",
+        "http://[fd00:ec2::254]/",
+        "http://100.100.100.200/"};
+
+    for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
+        cr_expect_eq(get_from(urls[i]), EXECUTR_E_PROTOCOL, "%s", urls[i]);
+        cr_expect(strstr(err.message, "refused"), "%s", err.message);
+    }
+}
+
+Test(http_call, t44_refuses_to_be_redirected_to_them)
+{
+    http_script script = {
+        .path = "/r",
+        .status = 302,
+        .headers = "Location: http://[fe80::2]/\r\n"};
+
+    http_fixture_add(server, &script);
+    cr_assert_eq(get_from(http_fixture_url(server, "/r")), EXECUTR_E_PROTOCOL);
+    cr_assert(strstr(err.message, "fe80::2"), "%s", err.message);
+    script = (http_script){.path = "/ok", .body = "well"};
+    http_fixture_add(server, &script);
+    cr_assert_eq(get_from(http_fixture_url(server, "/ok")), EXECUTR_OK);
+}
+
+Test(http_call, t44_passwords_of_a_url_stay_with_its_host)
+{
+    char url[64];
+    char location[96];
+    int port = atoi(strrchr(http_fixture_url(server, ""), ':') + 1);
+    http_script there = {.path = "/there", .body = "arrived"};
+    http_script script = {.path = "/r", .status = 302, .headers = location};
+
+    snprintf(
+        location, sizeof location, "Location: http://localhost:%d/there\r\n",
+        port);
+    snprintf(url, sizeof url, "http://me:secret@127.0.0.1:%d/r", port);
+    http_fixture_add(server, &there);
+    http_fixture_add(server, &script);
+    cr_assert_eq(get_from(url), EXECUTR_OK, "%s", err.message);
+    cr_assert_str_eq(ex_buf_text(&response.body), "arrived");
+    cr_assert_null(strstr(http_fixture_head(server), "Authorization"));
 }
 
 Test(http_call, refuses_urls_and_tokens_that_are_none)
