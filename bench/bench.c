@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+#include "bench.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+double bench_seconds(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static double seconds(struct timeval time)
+{
+    return (double)time.tv_sec + (double)time.tv_usec / 1e6;
+}
+
+double bench_own_cpu(void)
+{
+    struct rusage usage;
+
+    getrusage(RUSAGE_SELF, &usage);
+    return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+_Noreturn void bench_fail(const char *format, ...)
+{
+    va_list args;
+
+    fputs("bench: ", stderr);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputc('\n', stderr);
+    exit(1);
+}
+
+_Noreturn void bench_fail_errno(const char *what)
+{
+    bench_fail("%s: %s", what, strerror(errno));
+}
+
+const char *bench_text(char **argv, const char *name, const char *absent)
+{
+    for (char **at = argv + 1; at[0]; at++) {
+        if (strncmp(at[0], "--", 2) == 0 && strcmp(at[0] + 2, name) == 0)
+            return at[1] ? at[1] : "";
+    }
+    if (!absent)
+        bench_fail("--%s is missing", name);
+    return absent;
+}
+
+int64_t bench_number(char **argv, const char *name, int64_t absent)
+{
+    char *end = NULL;
+
+    const char *text = bench_text(argv, name, absent < 0 ? NULL : "");
+    if (!text[0])
+        return absent;
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    if (errno || *end || value < 0)
+        bench_fail("--%s is '%s', but must be a number", name, text);
+    return value;
+}
+
+void bench_sample(const char *name, ...)
+{
+    va_list args;
+
+    printf("{\"sample\": \"%s\"", name);
+    va_start(args, name);
+    const char *figure = va_arg(args, const char *);
+    for (; figure; figure = va_arg(args, const char *))
+        printf(", \"%s\": %.9g", figure, va_arg(args, double));
+    va_end(args);
+    puts("}");
+    fflush(stdout);
+}
