@@ -2,10 +2,12 @@
 /* Head and tail of an output; hides where it is cut and the ring of its end. */
 #include "capture.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/fail.h"
+#include "base/url.h"
 
 #define HEAD_LINES 500
 #define FIRST_CAPACITY 4096u
@@ -49,23 +51,6 @@ static uint64_t count_lines(const char *data, size_t length)
     return lines;
 }
 
-/* The greatest cut at or before `at` that splits no UTF-8 character. */
-static size_t cut_before(const char *data, size_t at)
-{
-    size_t start = at;
-
-    while (start > 0 && at - start < 3) {
-        unsigned char c = (unsigned char)data[--start];
-        if (c < 0x80)
-            return at;
-        if (c >= 0xc0) {
-            size_t wants = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2;
-            return start + wants > at ? start : at;
-        }
-    }
-    return at;
-}
-
 static size_t skip_continuation(const char *data, size_t length)
 {
     size_t i = 0;
@@ -81,14 +66,14 @@ static size_t head_length(const char *data, size_t limit)
     size_t end = 0;
 
     if (limit < 2 * MARKER_MAX)
-        return cut_before(data, limit);
+        return ex_utf8_cut(data, limit);
     for (int line = 0; line < HEAD_LINES; line++) {
         const char *newline = memchr(data + end, '\n', limit / 2 - end);
         if (!newline)
             break;
         end = (size_t)(newline - data) + 1;
     }
-    return end ? end : cut_before(data, limit / 2);
+    return end ? end : ex_utf8_cut(data, limit / 2);
 }
 
 /* Where in a tail of `length` bytes its last whole lines begin, if `room` bytes
@@ -129,9 +114,8 @@ static void compose(const cut_text *cut, size_t limit, ex_buf *out)
     int32_t inside =
         cut->head_length > 0 && cut->head[cut->head_length - 1] != '\n';
     ex_buf_printf(
-        out, "%s[... %llu bytes, %llu lines cut ...]\n", inside ? "\n" : "",
-        (unsigned long long)(cut->lost_bytes + skip),
-        (unsigned long long)lines);
+        out, "%s[... %" PRIu64 " bytes, %" PRIu64 " lines cut ...]\n",
+        inside ? "\n" : "", cut->lost_bytes + skip, lines);
     ex_buf_add(out, cut->tail + skip, cut->tail_length - skip);
 }
 

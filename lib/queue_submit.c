@@ -131,6 +131,44 @@ static executr_status allocate(
     return st;
 }
 
+/*
+ * Check and copy one spec. With `result` a bad one ends there, and only a lack
+ * of memory ends it all.
+ */
+static executr_status take(
+    submission *all, const executr_job_spec *given, executr_status *result,
+    executr_error *err)
+{
+    executr_job_spec *spec = &all->specs[all->count];
+
+    executr_status st =
+        ex_spec_take(given, &all->arena, spec, result ? NULL : err);
+    if (result)
+        *result = st;
+    if (result && st == EXECUTR_E_NOMEM)
+        return ex_fail_nomem(err);
+    if (!st)
+        return add(all, spec, err);
+    return result ? EXECUTR_OK : st;
+}
+
+/* Ids grow in the order of the specs. */
+static executr_status name_all(submission *all, executr_error *err)
+{
+    void *memory;
+
+    executr_status st =
+        ex_alloc_array(&memory, all->count, sizeof(ex_uuid), err);
+    if (st)
+        return st;
+    ex_uuid *ids = memory;
+    st = ex_uuid_make(ids, all->count, err);
+    for (size_t k = 0; k < all->count; k++)
+        all->submits[k].id = ids[k];
+    ex_free(memory);
+    return st;
+}
+
 /* Check and copy all specs; those that fail end in `results`, or end it all. */
 static executr_status prepare(
     submission *all, const executr_job_spec *const *specs, size_t count,
@@ -138,33 +176,9 @@ static executr_status prepare(
 {
     executr_status st = allocate(all, count, err);
 
-    for (size_t i = 0; i < count && !st; i++) {
-        executr_job_spec *spec = &all->specs[i];
-        st = ex_spec_take(specs[i], &all->arena, spec, results ? NULL : err);
-        if (results && st != EXECUTR_E_NOMEM) {
-            results[i] = st;
-            if (st) {
-                st = EXECUTR_OK;
-                continue;
-            }
-        }
-        if (!st)
-            st = add(all, spec, err);
-        else if (results)
-            ex_ignore(ex_fail_nomem(err));
-    }
-    ex_uuid *ids = NULL;
-    void *memory;
-    if (!st)
-        st = ex_alloc_array(&memory, all->count, sizeof *ids, err);
-    if (st)
-        return st;
-    ids = memory;
-    st = ex_uuid_make(ids, all->count, err);
-    for (size_t k = 0; k < all->count; k++)
-        all->submits[k].id = ids[k];
-    ex_free(ids);
-    return st;
+    for (size_t i = 0; i < count && !st; i++)
+        st = take(all, specs[i], results ? &results[i] : NULL, err);
+    return st ? st : name_all(all, err);
 }
 
 /* The public status of a job the store refused. */

@@ -63,7 +63,7 @@ extern const app_flag cli_job_flags[];
  * must outlive the spec.
  */
 int cli_job_spec(
-    const app_command *command, const app_rest *rest, executr_job_spec *spec,
+    const app_command *used, const app_rest *rest, executr_job_spec *spec,
     char sha256[65]);
 
 /* Upload the local file unless the server has it. APP_GO_ON or exit code. */

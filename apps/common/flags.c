@@ -302,9 +302,23 @@ static int index_of(const layout *l, const app_flag *f)
     return i;
 }
 
+/* What getopt found; APP_GO_ON or the exit code. */
 static int read_flag(
-    const app_command *command, const layout *l, int code, uint64_t *seen)
+    const app_command *command, const layout *l, int code, char **argv,
+    uint64_t *seen)
 {
+    if (code == 'h') {
+        print_help(command);
+        return 0;
+    }
+    if (code == 1) {
+        printf("executr %s\n", executr_version());
+        return 0;
+    }
+    if (code == ':')
+        return app_usage(command, "%s needs a value", argv[optind - 1]);
+    if (code == '?')
+        return app_usage(command, "unknown flag %s", argv[optind - 1]);
     const app_flag *f = flag_of(l, code);
     start_list(f, seen, index_of(l, f));
     if (read_value(f, f->kind == APP_SWITCH ? "1" : optarg) == 0)
@@ -313,16 +327,22 @@ static int read_flag(
         command, "--%s is '%s', wanted %s", f->name, optarg, wanted(f));
 }
 
+/* How many words stand behind "--". */
+static int count_after(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--") == 0)
+            return argc - i - 1;
+    }
+    return 0;
+}
+
 int app_flags_read(
     const app_command *command, int argc, char **argv, app_rest *rest)
 {
     layout l;
     lay_out(command, &l);
-    int after = 0;
-    for (int i = 1; i < argc && !after; i++) {
-        if (strcmp(argv[i], "--") == 0)
-            after = argc - i - 1;
-    }
+    int after = count_after(argc, argv);
     int code = read_environment(command, &l);
     uint64_t seen = 0;
     optind = 0;
@@ -331,19 +351,7 @@ int app_flags_read(
         int c = getopt_long(argc, argv, l.letters, l.options, NULL);
         if (c == -1)
             break;
-        if (c == 'h') {
-            print_help(command);
-            return 0;
-        }
-        if (c == 1) {
-            printf("executr %s\n", executr_version());
-            return 0;
-        }
-        if (c == ':')
-            return app_usage(command, "%s needs a value", argv[optind - 1]);
-        if (c == '?')
-            return app_usage(command, "unknown flag %s", argv[optind - 1]);
-        code = read_flag(command, &l, c, &seen);
+        code = read_flag(command, &l, c, argv, &seen);
     }
     if (code != APP_GO_ON)
         return code;

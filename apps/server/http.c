@@ -21,7 +21,7 @@
 #include "base/log.h"
 #include "base/time.h"
 #include "framing.h"
-#include "peer.h"
+#include "http_exchange.h"
 
 #define READ_PIECE 16384
 #define BODY_DEADLINE_US (INT64_C(60) * 1000000)
@@ -39,19 +39,6 @@ struct http_server {
     atomic_int serving; /* requests that came before */
 };
 
-/* One request on its way. */
-typedef struct exchange {
-    struct mg_connection *connection;
-    const struct mg_request_info *info;
-    const api_route *route;
-    int64_t limit;    /* of the body */
-    int64_t got;      /* bytes of body read */
-    int64_t deadline; /* monotonic µs */
-    int32_t whole;    /* the body was read to its end */
-    int32_t head;     /* HEAD: no body in the answer */
-    int32_t broken;   /* the body has no end that can be found */
-} exchange;
-
 static void read_framing(const struct mg_request_info *info, framing *out)
 {
     out->version = info->http_version ? info->http_version : "";
@@ -62,122 +49,6 @@ static void read_framing(const struct mg_request_info *info, framing *out)
         out->values[i] = info->http_headers[i].value;
         out->count++;
     }
-}
-
-static const char *reason_of(int32_t status)
-{
-    const char *text = mg_get_response_code_text(NULL, status);
-    return text ? text : "";
-}
-
-/* The head of an answer; `length` -1 means chunked. */
-static void put_head(
-    ex_buf *out, const api_response *response, int64_t length, int keep)
-{
-    ex_buf_printf(
-        out, "HTTP/1.1 %d %s\r\n", (int)response->status,
-        reason_of(response->status));
-    if (response->status != 204)
-        ex_buf_printf(out, "Content-Type: %s\r\n", response->content_type);
-    if (length >= 0 && response->status != 204)
-        ex_buf_printf(out, "Content-Length: %lld\r\n", (long long)length);
-    else if (response->status != 204)
-        ex_buf_puts(out, "Transfer-Encoding: chunked\r\n");
-    ex_buf_puts(
-        out, "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n");
-    ex_buf_printf(out, "Connection: %s\r\n", keep ? "keep-alive" : "close");
-    ex_buf_puts(out, ex_buf_text(&response->headers));
-    ex_buf_puts(out, "\r\n");
-}
-
-typedef struct stream_target {
-    exchange *x;
-    int32_t chunked;
-    int32_t looked; /* for the socket */
-    int socket;     /* or -1 */
-} stream_target;
-
-/* Nothing is written, so nothing can fail: ask for the reader itself. */
-static int32_t probe(stream_target *target)
-{
-    const struct mg_request_info *info = target->x->info;
-    if (!target->looked)
-        target->socket =
-            peer_find(info->remote_addr, info->remote_port, info->server_port);
-    target->looked = 1;
-    return target->socket >= 0 && peer_gone(target->socket) ? -1 : 0;
-}
-
-static int32_t stream_write(void *ctx, const void *data, size_t length)
-{
-    stream_target *target = ctx;
-    const char *at = data;
-    if (length == 0)
-        return probe(target);
-    while (length > 0) {
-        unsigned piece = length > (1 << 20) ? 1 << 20 : (unsigned)length;
-        int n = target->chunked
-                    ? mg_send_chunk(target->x->connection, at, piece)
-                    : mg_write(target->x->connection, at, piece);
-        if (n <= 0)
-            return -1;
-        at += piece;
-        length -= piece;
-    }
-    return 0;
-}
-
-static void send_stream(api *a, exchange *x, api_response *response)
-{
-    executr_error err;
-    ex_buf head;
-    stream_target target = {x, response->length < 0, 0, -1};
-    ex_buf_init(&head, 65536);
-    put_head(&head, response, response->length, 0);
-    mg_disable_keep_alive(x->connection);
-    int sent = mg_write(x->connection, head.data, head.length);
-    ex_buf_clear(&head);
-    if (sent <= 0 || x->head)
-        return;
-    executr_status st =
-        response->stream(a, response, stream_write, &target, &err);
-    if (st) /* the reader sees a short body; we say why */
-        ex_log(
-            &a->log,
-            err.status == EXECUTR_E_CALLBACK ? EXECUTR_LOG_DEBUG
-                                             : EXECUTR_LOG_WARN,
-            "answer cut short", "error", err.message, NULL);
-    else if (target.chunked)
-        mg_send_chunk(x->connection, "", 0);
-}
-
-static void send_answer(api *a, exchange *x, api_response *response)
-{
-    if (response->body.failed) {
-        executr_error err;
-        ex_fail_nomem(&err);
-        ex_buf_clear(&response->body);
-        ex_buf_init(&response->body, 65536);
-        api_error(response, &err);
-    }
-    if (!x->whole)
-        mg_disable_keep_alive(x->connection);
-    if (response->stream) {
-        send_stream(a, x, response);
-        return;
-    }
-    ex_buf out;
-    ex_buf_init(&out, EX_BUF_UNLIMITED);
-    put_head(&out, response, (int64_t)response->body.length, x->whole);
-    if (!x->head && response->status != 204)
-        ex_buf_add(&out, response->body.data, response->body.length);
-    /* One write, so that a small answer is one packet. A reader that went
-     * away is no error of ours. */
-    if (!out.failed)
-        mg_write(x->connection, out.data, out.length);
-    else
-        mg_disable_keep_alive(x->connection);
-    ex_buf_clear(&out);
 }
 
 /* A piece of the body: its bytes, 0 at the end, -1 when it broke off. */
@@ -228,38 +99,48 @@ static void incomplete(api_response *response)
         "the body ended early, came too slowly or is badly chunked");
 }
 
+/*
+ * Read the next piece into the body; at its limit into nowhere, to see whether
+ * it ends there. 0, or -1 with the error answered.
+ */
+static int append_piece(exchange *x, ex_buf *body, api_response *response)
+{
+    char extra;
+    executr_error err;
+    char *room = ex_buf_reserve(body, 1);
+    if (body->failed == EXECUTR_E_NOMEM) {
+        ex_ignore(ex_fail_nomem(&err));
+        api_error(response, &err);
+        return -1;
+    }
+    /* One byte of the capacity is the NUL's. */
+    size_t size = room ? body->capacity - body->length - 1 : 1;
+    size_t left = (size_t)x->limit - body->length;
+    if (room && size > left)
+        size = left;
+    int n = read_piece(x, room ? room : &extra, size ? size : 1);
+    if (n < 0) {
+        incomplete(response);
+        return -1;
+    }
+    if (n > 0 && !room) {
+        too_large(response, x->limit);
+        x->whole = 0;
+        return -1;
+    }
+    if (n > 0)
+        ex_buf_used(body, (size_t)n);
+    return 0;
+}
+
 /* Read the body whole; 0, or -1 with the error answered. */
 static int read_body(exchange *x, ex_buf *body, api_response *response)
 {
+    int failed = 0;
     ex_buf_init(body, (size_t)x->limit);
-    while (!x->whole) {
-        char *room = ex_buf_reserve(body, 1);
-        char extra;
-        size_t size = room ? body->capacity - body->length - 1 : 1;
-        if (room && size == 0)
-            size = 1;
-        if (body->failed == EXECUTR_E_NOMEM) {
-            executr_error err;
-            ex_fail_nomem(&err);
-            api_error(response, &err);
-            return -1;
-        }
-        size_t left = (size_t)x->limit - body->length;
-        int n = read_piece(
-            x, room ? room : &extra, size < left || !room ? size : left);
-        if (n < 0) {
-            incomplete(response);
-            return -1;
-        }
-        if (n > 0 && !room) {
-            too_large(response, x->limit);
-            x->whole = 0;
-            return -1;
-        }
-        if (n > 0)
-            ex_buf_used(body, (size_t)n);
-    }
-    return 0;
+    while (!x->whole && !failed)
+        failed = append_piece(x, body, response);
+    return failed;
 }
 
 static void fill_request(
@@ -344,7 +225,7 @@ static int turn_away(struct mg_connection *connection)
     api_errorf(
         &response, 503, "unavailable", NULL,
         "this server is ending; try again soon");
-    send_answer(NULL, &x, &response);
+    http_send(NULL, &x, &response);
     api_response_clear(&response);
     return 503;
 }
@@ -367,7 +248,7 @@ static int handle(struct mg_connection *connection)
     ex_buf_init(&body, 0);
     api_response_init(&response);
     serve(server->api, &x, &body, &response);
-    send_answer(server->api, &x, &response);
+    http_send(server->api, &x, &response);
     atomic_fetch_sub(&server->serving, 1);
     if (x.route)
         metrics_request(
@@ -392,7 +273,7 @@ static int refuse(
         &response, theirs ? 400 : status, theirs ? "bad_request" : "internal",
         NULL, "the request can't be understood: %s",
         text && *text ? text : "HTTP");
-    send_answer(NULL, &x, &response);
+    http_send(NULL, &x, &response);
     api_response_clear(&response);
     return 0;
 }
@@ -406,6 +287,34 @@ static int log_message(const struct mg_connection *connection, const char *text)
             &server->api->log, EXECUTR_LOG_DEBUG, "web server", "error", text,
             NULL);
     return 1; /* said; civetweb writes no log of its own */
+}
+
+/* Start the web server; NULL when it can't listen. */
+static struct mg_context *start(
+    http_server *server, const char *listen, const char *threads)
+{
+    /* clang-format off */
+    const char *options[] = {
+        "listening_ports", listen,
+        "num_threads", threads,
+        "enable_keep_alive", "yes",
+        "keep_alive_timeout_ms", "5000",
+        "request_timeout_ms", "10000",
+        "connection_queue", "4096",
+        "listen_backlog", "4096",
+        "tcp_nodelay", "1",
+        "max_request_size", "16384",
+        "enable_directory_listing", "no",
+        "access_control_allow_origin", "",
+        "enable_auth_domain_check", "no",
+        "decode_url", "no", /* we do: decoded there, a path ends at %00 */
+        NULL};
+    /* clang-format on */
+    struct mg_callbacks callbacks = {
+        .begin_request = handle,
+        .log_message = log_message,
+        .http_error = refuse};
+    return mg_start(&callbacks, server, options);
 }
 
 executr_status http_open(
@@ -426,40 +335,8 @@ executr_status http_open(
         (long long)settings->port);
     snprintf(
         threads, sizeof threads, "%lld", (long long)settings->max_connections);
-    const char *options[] = {
-        "listening_ports",
-        listen,
-        "num_threads",
-        threads,
-        "enable_keep_alive",
-        "yes",
-        "keep_alive_timeout_ms",
-        "5000",
-        "request_timeout_ms",
-        "10000",
-        "connection_queue",
-        "4096",
-        "listen_backlog",
-        "4096",
-        "tcp_nodelay",
-        "1",
-        "max_request_size",
-        "16384",
-        "enable_directory_listing",
-        "no",
-        "access_control_allow_origin",
-        "",
-        "enable_auth_domain_check",
-        "no",
-        "decode_url", /* we do: decoded there, a path ends at %00 */
-        "no",
-        NULL};
-    struct mg_callbacks callbacks = {
-        .begin_request = handle,
-        .log_message = log_message,
-        .http_error = refuse};
     mg_init_library(0);
-    server->context = mg_start(&callbacks, server, options);
+    server->context = start(server, listen, threads);
     if (!server->context) {
         ex_free(server);
         mg_exit_library();

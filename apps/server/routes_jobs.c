@@ -85,47 +85,65 @@ static void put_bulk(api_response *response, const fate *fates, size_t count)
     ex_json_close(&w, '}');
 }
 
-/* Submit the valid specs in one call and lay the records beside their fates. */
-static executr_status submit_valid(
-    executr_queue *queue, const executr_request *body, fate *fates,
-    executr_jobs **jobs, executr_error *err)
+/* The valid specs of a body, and how many. */
+static size_t sort_specs(
+    const executr_request *body, fate *fates, const executr_job_spec **specs)
 {
     size_t count = executr_request_count(body);
-    void *memory = NULL;
-    void *results = NULL;
-    executr_status st =
-        ex_alloc_array(&memory, count, sizeof(executr_job_spec *), err);
-    if (!st)
-        st = ex_alloc_array(&results, count, sizeof(executr_status), err);
-    const executr_job_spec **specs = memory;
-    executr_status *verdicts = results;
     size_t valid = 0;
-    for (size_t i = 0; !st && i < count; i++) {
+    for (size_t i = 0; i < count; i++) {
         const executr_job_spec *spec =
             executr_request_spec(body, i, &fates[i].err);
         fates[i].status = spec ? EXECUTR_OK : fates[i].err.status;
         if (spec)
             specs[valid++] = spec;
     }
-    if (!st && valid)
-        st = executr_queue_submit(queue, specs, valid, verdicts, jobs, err);
+    return valid;
+}
+
+/* Lay verdicts and records of the valid specs beside their fates. */
+static void deal_out(
+    fate *fates, size_t count, const executr_status *verdicts,
+    const executr_jobs *jobs)
+{
     size_t at = 0;
     size_t given = 0;
-    for (size_t i = 0; !st && i < count; i++) {
+    for (size_t i = 0; i < count; i++) {
         if (fates[i].status)
             continue;
         fates[i].status = verdicts[at++];
         fates[i].err.status = fates[i].status;
         if (!fates[i].status)
-            fates[i].job = executr_jobs_at(*jobs, given++);
+            fates[i].job = executr_jobs_at(jobs, given++);
         else
             snprintf(
                 fates[i].err.message, sizeof fates[i].err.message,
                 "no binary_url, and no binary with this binary_sha256 is "
                 "stored here; upload it first or name its URL");
     }
-    ex_free(results);
-    ex_free(memory);
+}
+
+/* Submit the valid specs in one call. */
+static executr_status submit_valid(
+    executr_queue *queue, const executr_request *body, fate *fates,
+    executr_jobs **jobs, executr_error *err)
+{
+    size_t count = executr_request_count(body);
+    void *specs = NULL;
+    void *verdicts = NULL;
+    executr_status st =
+        ex_alloc_array(&specs, count, sizeof(executr_job_spec *), err);
+    if (!st)
+        st = ex_alloc_array(&verdicts, count, sizeof(executr_status), err);
+    if (!st) {
+        size_t valid = sort_specs(body, fates, specs);
+        if (valid)
+            st = executr_queue_submit(queue, specs, valid, verdicts, jobs, err);
+    }
+    if (!st)
+        deal_out(fates, count, verdicts, *jobs);
+    ex_free(verdicts);
+    ex_free(specs);
     return st;
 }
 

@@ -7,26 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/url.h"
+
 #define MESSAGE_SIZE sizeof(((executr_error *)NULL)->message)
 #define FIELD_SIZE sizeof(((executr_error *)NULL)->field)
-
-/* Drop a UTF-8 character that cutting at `length` left unfinished. */
-static void cut_whole(char *text, size_t length)
-{
-    size_t start = length;
-
-    while (start > 0 && length - start < 4) {
-        unsigned char c = (unsigned char)text[--start];
-        if (c < 0x80)
-            return;
-        if (c >= 0xc0) {
-            size_t wants = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2;
-            if (start + wants > length)
-                text[start] = '\0';
-            return;
-        }
-    }
-}
 
 /* Controls, C1 in UTF-8 (C2 80 to C2 9F) too, would drive a terminal. */
 static void clean(char *text)
@@ -59,7 +43,7 @@ __attribute__((format(printf, 3, 0))) static void fill(
     if (length < 0)
         message[0] = '\0';
     else if ((size_t)length >= room)
-        cut_whole(message, room - 1);
+        message[ex_utf8_cut(message, room - 1)] = '\0';
     size_t at = strlen(message);
     memcpy(message + at, tail, tail_length);
     message[at + tail_length] = '\0';
@@ -94,7 +78,7 @@ executr_status ex_fail_field(
     memcpy(name, field, length);
     name[length] = '\0';
     if (field[length])
-        cut_whole(name, length);
+        name[ex_utf8_cut(name, length)] = '\0';
     clean(name);
     va_start(args, format);
     fill(err, "", format, args);

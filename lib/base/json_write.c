@@ -142,6 +142,15 @@ void ex_json_put_i64(ex_json_writer *w, int64_t value)
     ex_buf_put_i64(w->buf, value);
 }
 
+/* -0.0 and 0.0 are equal but not the same number. */
+static uint64_t bits_of(double value)
+{
+    uint64_t bits;
+
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
 void ex_json_put_double(ex_json_writer *w, double value)
 {
     char text[32];
@@ -154,8 +163,7 @@ void ex_json_put_double(ex_json_writer *w, double value)
     /* The shortest that reads back the same. */
     for (int digits = 15; digits <= 17; digits++) {
         length = snprintf(text, sizeof text, "%.*g", digits, value);
-        double back = strtod(text, NULL);
-        if (memcmp(&back, &value, sizeof back) == 0)
+        if (bits_of(strtod(text, NULL)) == bits_of(value))
             break;
     }
     char *comma = strchr(text, ','); /* of the host program's locale */

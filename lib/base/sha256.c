@@ -28,18 +28,17 @@ executr_status ex_sha256_open(ex_sha256 **out, executr_error *err)
         return st;
     ex_sha256 *hash = memory;
     hash->context = EVP_MD_CTX_new();
-    if (!hash->context) {
-        ex_sha256_free(hash);
-        return ex_fail_nomem(err);
-    }
-    if (EVP_DigestInit_ex(hash->context, EVP_sha256(), NULL) != 1) {
-        ex_sha256_free(hash);
-        return ex_fail(
+    if (!hash->context)
+        st = ex_fail_nomem(err);
+    else if (EVP_DigestInit_ex(hash->context, EVP_sha256(), NULL) != 1)
+        st = ex_fail(
             err, EXECUTR_E_UNSUPPORTED,
             "libcrypto offers no SHA-256: check its configuration");
-    }
-    *out = hash;
-    return EXECUTR_OK;
+    if (st)
+        ex_sha256_free(hash);
+    else
+        *out = hash;
+    return st;
 }
 
 void ex_sha256_add(ex_sha256 *hash, const void *data, size_t length)

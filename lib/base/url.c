@@ -98,36 +98,42 @@ int ex_url_query(ex_buf *out, const char *query, const char *name)
     return 0;
 }
 
-/* 1 for "host", "host:port", "[v6]" and "[v6]:port". */
-static int is_authority(const char *text, size_t length)
+/* Where the host at the beginning of an authority ends; NULL if it is none. */
+static const char *skip_host(const char *text, const char *end)
 {
-    const char *end = text + length;
+    const char *at = text;
 
-    if (length > 0 && *text == '[') {
-        const char *bracket = memchr(text, ']', length);
-        size_t inside = bracket ? (size_t)(bracket - text) - 1 : 0;
-        size_t good = strspn(text + 1, "0123456789abcdefABCDEF:.");
-        if (inside == 0 || good < inside)
-            return 0;
-        text = bracket + 1;
-    } else {
-        const char *start = text;
-        while (text < end && (is_alnum(*text) || strchr("-._~%", *text)))
-            text++;
-        if (text == start)
-            return 0;
+    if (at < end && *at == '[') {
+        at += 1 + strspn(at + 1, "0123456789abcdefABCDEF:.");
+        return at < end && at > text + 1 && *at == ']' ? at + 1 : NULL;
     }
-    if (text == end)
-        return 1;
+    while (at < end && (is_alnum(*at) || strchr("-._~%", *at)))
+        at++;
+    return at > text ? at : NULL;
+}
+
+/* 1 for ":" and a number, or ":" alone. */
+static int is_port(const char *text, const char *end)
+{
+    long port = 0;
+
     if (*text++ != ':' || end - text > 5)
         return 0;
-    long port = 0;
     for (; text < end; text++) {
         if (*text < '0' || *text > '9')
             return 0;
         port = port * 10 + (*text - '0');
     }
     return port <= 65535;
+}
+
+/* 1 for "host", "host:port", "[v6]" and "[v6]:port". */
+static int is_authority(const char *text, size_t length)
+{
+    const char *end = text + length;
+    const char *rest = skip_host(text, end);
+
+    return rest && (rest == end || is_port(rest, end));
 }
 
 int32_t ex_url_is_http(const char *url)
@@ -203,4 +209,19 @@ int32_t ex_utf8_valid(const void *text, size_t length)
         length -= used;
     }
     return 1;
+}
+
+size_t ex_utf8_cut(const void *text, size_t at)
+{
+    const unsigned char *bytes = text;
+    unsigned char low;
+    unsigned char high;
+    size_t lead = at;
+
+    while (lead > 0 && at - lead < 3 && (bytes[lead - 1] & 0xc0) == 0x80)
+        lead--;
+    if (lead == 0)
+        return at;
+    lead--;
+    return lead + sequence_length(bytes[lead], &low, &high) > at ? lead : at;
 }

@@ -31,4 +31,7 @@ int32_t ex_utf8_valid(const void *text, size_t length);
  */
 int32_t ex_utf8_step(const void *text, size_t length, size_t *used);
 
+/* The greatest cut at or before byte `at` that splits no character. */
+size_t ex_utf8_cut(const void *text, size_t at);
+
 #endif

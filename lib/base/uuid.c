@@ -39,7 +39,7 @@ static executr_status fill_random(void *out, size_t size, executr_error *err)
 {
     char *at = out;
 
-    while (size > 0) {
+    do {
         ssize_t got = getrandom(at, size, 0);
         if (got < 0 && errno == EINTR)
             continue;
@@ -47,7 +47,7 @@ static executr_status fill_random(void *out, size_t size, executr_error *err)
             return ex_fail_errno(err, errno, "cannot get random bytes");
         at += got;
         size -= (size_t)got;
-    }
+    } while (size > 0);
     return EXECUTR_OK;
 }
 

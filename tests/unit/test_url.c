@@ -216,3 +216,20 @@ Test(utf8_step, skips_as_much_as_one_replacement_stands_for)
     cr_expect_eq(ex_utf8_step("\xed\xa0\x80", 3, &used), 0);
     cr_expect_eq(used, 1);
 }
+
+Test(utf8_cut, splits_no_character)
+{
+    const char *text = "a\u20ac\U0001f600"; /* 1, 3 and 4 bytes */
+    const size_t wanted[] = {0, 1, 1, 1, 4, 4, 4, 4, 8};
+
+    for (size_t at = 0; at <= 8; at++)
+        cr_expect_eq(ex_utf8_cut(text, at), wanted[at], "at %zu", at);
+}
+
+Test(utf8_cut, lets_bytes_that_are_no_text_be)
+{
+    for (size_t at = 0; at <= 6; at++) {
+        cr_expect_eq(ex_utf8_cut("\x80\x80\x80\x80\x80\x80", at), at);
+        cr_expect_eq(ex_utf8_cut("\xff\xff\xff\xff\xff\xff", at), at);
+    }
+}
