@@ -6,7 +6,7 @@ target_include_directories(executr_compiler INTERFACE
     ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/lib)
 target_compile_options(executr_compiler INTERFACE
     -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes
-    -Wmissing-prototypes -Wformat=2 -Wundef -fno-common
+    -Wmissing-prototypes -Wformat=2 -Wundef -Wvla -fno-common
     -fstack-protector-strong
     $<$<BOOL:${EXECUTR_WERROR}>:-Werror>)
 target_link_options(executr_compiler INTERFACE -Wl,-z,relro,-z,now)
