@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -117,6 +118,8 @@ static void hold_a_program(const char *work, const char *pid)
     const char *arguments[] = {"stubborn", pid};
     executr_runner *other;
 
+    /* Whatever ends the test, nobody pauses on. */
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
     options.work_directory = work;
     program.path = job_path();
     program.name = "held";
