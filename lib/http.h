@@ -31,8 +31,8 @@ typedef struct ex_http_request {
     executr_read read; /* streamed body instead; or NULL */
     void *read_ctx;
     int64_t read_length; /* its length, -1: chunked */
-    executr_write write; /* streamed answer, only for status 2xx; or
-                                  NULL: it is kept in the response */
+    /* streamed answer, only for status 2xx; NULL: the response keeps it */
+    executr_write write;
     void *write_ctx;
     int64_t max_bytes;  /* of the answer; 0: 64 MiB */
     int64_t timeout_ms; /* of the whole; 0: none */

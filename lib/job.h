@@ -235,8 +235,8 @@ executr_status ex_word_read(
 typedef struct ex_limits {
     int64_t *timeout_ms;
     int64_t *kill_grace_ms;
-    int64_t *numbers[4]; /* memory_mb, cpu_seconds, max_processes,
-                            max_file_mb */
+    /* memory_mb, cpu_seconds, max_processes, max_file_mb */
+    int64_t *numbers[4];
     int32_t *isolation;
 } ex_limits;
 executr_status ex_limits_read(

@@ -25,19 +25,20 @@
 
 /* One job to insert. */
 typedef struct ex_submit {
-    const executr_job_spec *spec; /* checked; its priority is set, its SHA-256
-                                     in lower case */
-    ex_uuid id;                   /* in: proposed; out: of the job */
-    const char *arguments;        /* compact JSON */
+    /* checked; its priority is set, its SHA-256 in lower case */
+    const executr_job_spec *spec;
+    ex_uuid id;            /* in: proposed; out: of the job */
+    const char *arguments; /* compact JSON */
     const char *environment;
     const char *digest;    /* "" without idempotency key */
     int64_t created_at_us; /* out */
-    int32_t repeated;      /* out: the key was used before: id is the
-                                     first job's, nothing was inserted */
-    executr_status result; /* out: OK; E_CONFLICT: key used for another
-                                     description; E_NOT_FOUND: no URL and the
-                                     binary is not stored. Such a one is not
-                                     inserted; the others of the call are. */
+    /* out: the key was used before: id is the first job's, and nothing was
+     * inserted */
+    int32_t repeated;
+    /* out: OK; E_CONFLICT: key used for another description; E_NOT_FOUND: no
+     * URL and the binary is not stored. Such a one is not inserted; the others
+     * of the call are. */
+    executr_status result;
 } ex_submit;
 
 /* One executor's request; the jobs it got are appended to its own list. */
@@ -66,16 +67,17 @@ typedef struct ex_lease {
 } ex_lease;
 
 typedef struct ex_heartbeat {
-    const executr_heartbeat *info; /* its leases are not used, these are;
-                                      texts are never NULL */
+    /* its leases are not used, these are; texts are never NULL */
+    const executr_heartbeat *info;
     ex_lease *leases;
     size_t lease_count;
-    int64_t unnamed_after_ms; /* release unnamed leases older than this;
-                                 -1: this is not a whole heartbeat (one job's),
-                                 touch nothing that is not named, and use
-                                 nothing of `info` but executor_id */
-    int64_t named_us; /* when the leases were gathered (ex_monotonic_us): what
-                         was claimed since can't be named; 0: just now */
+    /* release unnamed leases older than this; -1: this is not a whole heartbeat
+     * (one job's), touch nothing that is not named, and use nothing of `info`
+     * but executor_id */
+    int64_t unnamed_after_ms;
+    /* when the leases were gathered (ex_monotonic_us): what was claimed since
+     * can't be named; 0: just now */
+    int64_t named_us;
 } ex_heartbeat;
 
 /* unnamed_after_ms, and what a statement that begins now is late by. */

@@ -122,8 +122,8 @@ struct executr_worker {
     int32_t has_run;
     uint64_t random;
     uint64_t tokens;
-    char known[EX_KNOWN][65]; /* hashes that were in the cache, by their
-                                 first digits */
+    /* hashes that were in the cache, by their first digits */
+    char known[EX_KNOWN][65];
 
     ex_work *works;
     size_t active; /* not ENDED: they occupy slots */

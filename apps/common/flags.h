@@ -41,9 +41,9 @@ typedef struct app_command {
     const char *name;      /* "executr submit" */
     const char *arguments; /* "[FILE] [-- WORDS…]" or "" */
     const char *summary;
-    const char *notes;             /* printed below the flags; or NULL */
-    const app_flag *const *tables; /* NULL-terminated list of tables, each
-                                      ended by a row without a name */
+    const char *notes; /* printed below the flags; or NULL */
+    /* NULL-terminated list of tables, each ended by a row without a name */
+    const app_flag *const *tables;
 } app_command;
 
 /* What was left on the line. */

@@ -135,9 +135,10 @@ typedef struct executr_report {
     uint32_t struct_size;
     int32_t attempt; /* 0: the current one of the executor */
     const char *job_id;
-    int32_t status;  /* EXECUTR_ATTEMPT_COMPLETED or _FAILED */
-    int32_t outcome; /* EXECUTR_OUTCOME_…; 0: exit if it completed
-                               or has an exit code, else unknown */
+    int32_t status; /* EXECUTR_ATTEMPT_COMPLETED or _FAILED */
+    /* EXECUTR_OUTCOME_…; 0: exit if it completed or has an exit code, else
+     * unknown */
+    int32_t outcome;
     int32_t has_exit_code;
     int32_t exit_code;
     int32_t signal;

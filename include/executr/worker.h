@@ -19,26 +19,27 @@ typedef struct executr_worker executr_worker;
 
 typedef struct executr_worker_options {
     uint32_t struct_size;
-    int32_t max_jobs;              /* slots, 1 to 1,024; 1 */
-    const char *server_url;        /* this one … */
-    const char *token;             /* … with this token; or NULL */
-    executr_queue *queue;          /* … or that one, which outlives it */
-    const char *name;              /* host name; the id is name-8 hex digits */
-    const char *cache_directory;   /* ~/.executr/cache */
-    const char *work_directory;    /* /tmp/executr-jobs */
-    int64_t max_cache_bytes;       /* 400 MB */
-    int64_t max_output_bytes;      /* 1 MiB */
-    int64_t poll_interval_ms;      /* between claims when nothing is there and
-                                      the server doesn't hold them; 5 s */
-    int64_t heartbeat_interval_ms; /* at most a third of the server's
-                                      heartbeat timeout; 5 s */
-    int64_t network_timeout_ms;    /* 60 s */
-    int64_t kill_grace_ms;         /* 10 s */
-    const char *const *types;      /* claim only these; none: all */
+    int32_t max_jobs;            /* slots, 1 to 1,024; 1 */
+    const char *server_url;      /* this one … */
+    const char *token;           /* … with this token; or NULL */
+    executr_queue *queue;        /* … or that one, which outlives it */
+    const char *name;            /* host name; the id is name-8 hex digits */
+    const char *cache_directory; /* ~/.executr/cache */
+    const char *work_directory;  /* /tmp/executr-jobs */
+    int64_t max_cache_bytes;     /* 400 MB */
+    int64_t max_output_bytes;    /* 1 MiB */
+    /* between claims when nothing is there and the server doesn't hold them;
+     * 5 s */
+    int64_t poll_interval_ms;
+    /* at most a third of the server's heartbeat timeout; 5 s */
+    int64_t heartbeat_interval_ms;
+    int64_t network_timeout_ms; /* 60 s */
+    int64_t kill_grace_ms;      /* 10 s */
+    const char *const *types;   /* claim only these; none: all */
     size_t type_count;
     uint32_t priorities; /* bits 1 << EXECUTR_PRIORITY_…; 0: all */
-    int32_t subreaper;   /* 1: see runner.h; programs that do
-                                      nothing else set it */
+    /* 1: see runner.h; programs that do nothing else set it */
+    int32_t subreaper;
     executr_log log;
     /* Of results that were not taken yet; ~/.executr/spool. */
     const char *spool_directory;
