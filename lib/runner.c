@@ -23,6 +23,10 @@
 #define DEFAULT_DRAIN_MS 2000
 #define LONGEST_MS (INT64_C(366) * 24 * 3600 * 1000)
 
+/* After SIGKILL it must be gone by then, or something is wrong with the
+ * machine. */
+#define UNKILLABLE_US (INT64_C(60) * 1000 * 1000)
+
 /* How long free waits for what was killed. */
 #define END_WAIT_US (INT64_C(10) * 1000 * 1000)
 
@@ -156,6 +160,8 @@ static executr_status open_all(
     if (!st)
         ex_strays_open(runner);
     if (!st)
+        ex_limits_open(runner);
+    if (!st)
         st = ex_guard_open(runner, err);
     return st;
 }
@@ -183,6 +189,7 @@ executr_status executr_runner_open(
     runner->guard_wake = -1;
     runner->next_deadline_us = EX_NEVER;
     runner->timer = (ex_watch){.fd = -1, .kind = EX_WATCH_TIMER};
+    runner->unkillable_us = UNKILLABLE_US;
     runner->armed_us = EX_NEVER;
     runner->reap_at_us = EX_NEVER;
     runner->pid = getpid();
@@ -248,6 +255,7 @@ void executr_runner_free(executr_runner *runner)
         ex_run_free(runner, run);
     }
     ex_guard_close(runner);
+    ex_stuck_close(runner);
     ex_workdir_close(&runner->dir);
     ex_child_stack_close(&runner->stack);
     ex_watch_close(runner, &runner->timer);
@@ -322,6 +330,8 @@ static void run_event(executr_runner *runner, ex_watch *watch)
         ex_run_leader_ended(runner, watch->run);
     else if (watch->kind == EX_WATCH_OUTPUT)
         ex_run_output(runner, watch);
+    else if (watch->kind == EX_WATCH_STUCK)
+        ex_stuck_gone(runner, watch);
 }
 
 /* Tell the ends. No event of this step refers to these runs any more. */

@@ -18,6 +18,14 @@ enum {
     EX_STAGE_EXEC = 2
 };
 
+/* A limit of the kernel on each process of a program. */
+typedef struct ex_rlimit {
+    int32_t resource;
+    uint64_t soft;
+    uint64_t hard;
+} ex_rlimit;
+#define EX_RLIMITS 4
+
 /* Everything the child needs, made before it: it may not allocate. */
 typedef struct ex_launch {
     const char *path;
@@ -29,7 +37,9 @@ typedef struct ex_launch {
     int stdout_fd;
     int stderr_fd;
     uint64_t mark; /* 0: none */
-    int32_t isolation;  /* EXECUTR_ISOLATION_…, never unset */
+    ex_rlimit rlimits[EX_RLIMITS];
+    size_t rlimit_count;
+    int32_t isolation; /* EXECUTR_ISOLATION_…, never unset */
     pid_t parent;
     int stage; /* out: how far it came … */
     int error; /* … and the errno that stopped it, or 0 */
@@ -105,14 +115,15 @@ struct executr_result {
 enum {
     EX_WATCH_TIMER,
     EX_WATCH_PROCESS,
-    EX_WATCH_OUTPUT
+    EX_WATCH_OUTPUT,
+    EX_WATCH_STUCK
 };
 
 /* A descriptor in the epoll set, or about to be; -1: closed. */
 typedef struct ex_watch {
     int fd;
     int32_t kind;
-    struct ex_run *run;  /* NULL for the timer */
+    struct ex_run *run;  /* NULL for the timer and what is stuck */
     ex_capture *capture; /* of an output */
 } ex_watch;
 
@@ -132,7 +143,23 @@ enum {
 
 #define EX_NEVER INT64_MAX
 
+/* The leader of a program that does not die, after the program's end was told:
+ * it is a child that is still to be reaped. */
+typedef struct ex_stuck {
+    ex_watch process; /* first: the loop hands it over */
+    struct ex_stuck *next;
+    pid_t pid;
+} ex_stuck;
+
 typedef struct ex_deadline ex_deadline;
+
+/* What a program may use; 0 is no limit. */
+typedef struct ex_allowance {
+    int64_t memory_mb;
+    int64_t cpu_seconds;
+    int64_t max_processes;
+    int64_t max_file_mb;
+} ex_allowance;
 
 typedef struct ex_run {
     struct ex_run *next; /* in runner->runs or runner->over */
@@ -149,6 +176,7 @@ typedef struct ex_run {
     ex_deadline *deadline; /* shared with the guard; or NULL */
     int64_t timeout_ms;
     int64_t grace_ms;
+    ex_allowance limits;
     int64_t started_us;
     int64_t timeout_at_us; /* moments are EX_NEVER when not set */
     int64_t kill_at_us;
@@ -186,8 +214,9 @@ struct executr_runner {
     int64_t kill_grace_ms;
     int64_t drain_ms;
     executr_log log;
-    uint32_t offers;  /* EXECUTR_OFFER_… */
-    ex_buf abilities; /* the same in words */
+    int64_t unkillable_us; /* after SIGKILL it is gone by then, or stuck */
+    uint32_t offers;       /* EXECUTR_OFFER_… */
+    ex_buf abilities;      /* the same in words */
     int epoll_fd;
     int null_fd;
     ex_watch timer;
@@ -205,6 +234,8 @@ struct executr_runner {
     size_t running;           /* runs and over */
     ex_run *runs;
     ex_run *over;
+    ex_stuck *stuck;
+    size_t stuck_count;
     ex_run *by_pid[EX_PID_BUCKETS];
     ex_child_stack stack;
     ex_workdir dir;
@@ -249,8 +280,27 @@ void ex_run_free(executr_runner *runner, ex_run *run);
 /* Fill the result: from how the leader ended (code and status as waitid gives
  * them; 0: unknown), from a failed start, from what was captured. */
 void ex_result_ended(ex_run *run, int32_t code, int32_t value, int32_t stopped);
+void ex_result_unkillable(ex_run *run);
 void ex_result_exec_failed(ex_run *run, int number);
 void ex_result_output(const executr_runner *runner, ex_run *run);
+
+/*
+ * Limits. ex_limits_open finds what can be enforced and says so; the others
+ * refuse a program that asks for more, prepare a launch, and are the child's
+ * part (an errno or 0).
+ */
+void ex_limits_open(executr_runner *runner);
+executr_status ex_limits_check(
+    const executr_runner *runner, const executr_program *program,
+    executr_error *err) EXECUTR_CHECKED;
+void ex_limits_launch(const ex_run *run, ex_launch *launch);
+int ex_child_limits(const ex_launch *launch);
+
+/* One that does not die is told as LOST and its leader kept apart; gone ones
+ * are reaped when the loop says so, the rest is let go at the end. */
+void ex_stuck_keep(executr_runner *runner, ex_run *run);
+void ex_stuck_gone(executr_runner *runner, ex_watch *watch);
+void ex_stuck_close(executr_runner *runner);
 
 /*
  * Strays: what a program started and left outside its process group. Where

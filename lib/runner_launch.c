@@ -166,6 +166,7 @@ executr_status ex_run_launch(
     int pidfd = -1;
 
     run->tries++;
+    ex_limits_launch(run, &launch);
     launch.error = ex_spawn(&runner->stack, &launch, &pid, &pidfd);
     if (launch.error)
         return launch_failed(runner, run, &launch, err);

@@ -127,6 +127,18 @@ void ex_result_ended(ex_run *run, int32_t code, int32_t value, int32_t stopped)
     }
 }
 
+void ex_result_unkillable(ex_run *run)
+{
+    executr_result *result = &run->result;
+
+    result->outcome = EXECUTR_OUTCOME_LOST;
+    result->wall_seconds = (double)(ex_monotonic_us() - run->started_us) / 1e6;
+    snprintf(
+        result->message, sizeof result->message,
+        "does not end on SIGKILL: its process waits in the kernel, most likely "
+        "for a disk or a network file system; its end is no longer waited for");
+}
+
 /* The interpreter a script asks for, or "". */
 static void read_interpreter(const char *path, char *out, size_t size)
 {

@@ -24,10 +24,6 @@
  * left much in its pipes does not hold up the others. */
 #define LAST_BITES 4
 
-/* After SIGKILL it must be gone by then, or something is wrong with the
- * machine. */
-#define UNKILLABLE_US (INT64_C(60) * 1000 * 1000)
-
 int64_t ex_run_due_us(const ex_run *run)
 {
     int64_t due = run->look_at_us;
@@ -64,7 +60,7 @@ static void kill_now(executr_runner *runner, ex_run *run, int64_t now_us)
 {
     signal_group(runner, run, SIGKILL);
     run->killed = 1;
-    run->kill_at_us = now_us + UNKILLABLE_US;
+    run->kill_at_us = now_us + runner->unkillable_us;
     ex_runner_wake_at(runner, run->kill_at_us);
 }
 
@@ -220,12 +216,7 @@ static void alive_due(executr_runner *runner, ex_run *run, int64_t now_us)
         run->timeout_at_us = EX_NEVER;
         ex_run_stop(runner, run, EXECUTR_OUTCOME_TIMEOUT, -1);
     } else if (run->killed) {
-        run->kill_at_us = now_us + UNKILLABLE_US;
-        ex_log(
-            &runner->log, EXECUTR_LOG_ERROR,
-            "a program does not end on SIGKILL: is a disk or network file "
-            "system stuck?",
-            "job", run->name, "pid", EX_I64(run->pid), NULL);
+        ex_stuck_keep(runner, run);
     } else {
         kill_now(runner, run, now_us);
     }

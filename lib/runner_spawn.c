@@ -119,6 +119,9 @@ CHILD_CODE static void set_optional(const ex_launch *launch)
  */
 CHILD_CODE static int set_up(const ex_launch *launch)
 {
+    int number = ex_child_limits(launch);
+    if (number)
+        return number;
     if (syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0)
         return errno;
     /* Had the parent died before that, no signal would ever come. */
@@ -130,7 +133,7 @@ CHILD_CODE static int set_up(const ex_launch *launch)
         syscall(SYS_chdir, launch->directory) != 0)
         return errno;
     set_optional(launch);
-    int number = set_descriptors(launch);
+    number = set_descriptors(launch);
     if (number)
         return number;
     syscall(SYS_umask, 077);

@@ -127,6 +127,9 @@ static executr_status make_run(
     run->timeout_ms = program->timeout_ms;
     run->grace_ms =
         program->kill_grace_ms ? program->kill_grace_ms : runner->kill_grace_ms;
+    run->limits = (ex_allowance){
+        program->memory_mb, program->cpu_seconds, program->max_processes,
+        program->max_file_mb};
     run->path = program->path;
     run->name = ex_arena_strdup(&run->arena, program->name);
     run->argv = make_vector(
@@ -229,6 +232,8 @@ executr_status executr_runner_start(
         &given, sizeof given, sizeof(executr_program), program, err);
     if (!st)
         st = check(&given, err);
+    if (!st)
+        st = ex_limits_check(runner, &given, err);
     if (!st)
         st = check_free(runner, token, err);
     if (!st)

@@ -32,6 +32,10 @@ typedef struct executr_runner_options {
     /* Name or number of the user whose rights programs get; needs root; NULL:
      * our own. */
     const char *run_as;
+    /* 0: control groups make limits and ends certain where they are ours to
+     * use; -1: they are left alone */
+    int32_t cgroups;
+    int32_t reserved; /* 0 */
 } executr_runner_options;
 
 /*
@@ -50,7 +54,7 @@ typedef struct executr_runner_options {
 
 /* clang-format off */
 #define EXECUTR_RUNNER_OPTIONS_INIT \
-    {sizeof(executr_runner_options), 0, NULL, 0, 0, 0, {NULL, NULL}, 0, 0, NULL}
+    {sizeof(executr_runner_options), 0, NULL, 0, 0, 0, {NULL, NULL}, 0, 0, NULL, 0, 0}
 /* clang-format on */
 
 EXECUTR_API executr_status executr_runner_open(
@@ -148,6 +152,14 @@ EXECUTR_API void executr_runner_stop(
 EXECUTR_API size_t executr_runner_output(
     const executr_runner *runner, uint64_t token, int32_t stream,
     int64_t offset, void *data, size_t size, int64_t *at);
+
+/*
+ * Programs whose end was told (EXECUTR_OUTCOME_LOST) though their process is
+ * still there a minute after SIGKILL: it waits in the kernel for a disk or a
+ * network file system. Each holds what one program holds, so a host does well
+ * to start as many fewer. They are counted until they are gone.
+ */
+EXECUTR_API size_t executr_runner_unkillable(const executr_runner *runner);
 
 /* Programs under way. */
 EXECUTR_API size_t executr_runner_running(const executr_runner *runner);

@@ -268,6 +268,21 @@ static int do_busy(char **args)
     return 0;
 }
 
+/* file BYTES: writes a file of that size */
+static int do_file(char **args)
+{
+    static char block[65536];
+    long long left = atoll(args[0]);
+    int fd = open("file", O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+
+    while (left > 0) {
+        size_t n = left < (long long)sizeof block ? (size_t)left : sizeof block;
+        put(fd, block, n);
+        left -= (long long)n;
+    }
+    return 0;
+}
+
 static const struct {
     const char *name;
     int (*run)(char **args);
@@ -290,6 +305,7 @@ static const struct {
     {"quiet", do_quiet},
     {"litter", do_litter},
     {"busy", do_busy},
+    {"file", do_file},
 };
 
 int main(int argc, char **argv)

@@ -190,6 +190,7 @@ FUNCTIONS = {
     "executr_runner_stop": (None, [HANDLE, U64, I32, I64]),
     "executr_runner_output": (
         SIZE, [HANDLE, U64, I32, I64, HANDLE, SIZE, OUT_I64]),
+    "executr_runner_unkillable": (SIZE, [HANDLE]),
     "executr_runner_running": (SIZE, [HANDLE]),
     "executr_runner_fd": (I32, [HANDLE]),
     "executr_runner_step": (I32, [HANDLE, I64, s.ENDED, HANDLE, ERR]),

@@ -135,7 +135,7 @@ class RunnerOptions(Sized):
         ("work_directory", c_char_p), ("max_output_bytes", c_int64),
         ("kill_grace_ms", c_int64), ("drain_ms", c_int64), ("log", Log),
         ("subreaper", c_int32), ("isolation", c_int32),
-        ("run_as", c_char_p)]
+        ("run_as", c_char_p), ("cgroups", c_int32), ("reserved", c_int32)]
 
 
 class Program(Sized):
