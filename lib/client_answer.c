@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/fail.h"
+#include "job.h"
 
 executr_status ex_answer_word(const char *word, executr_status fallback)
 {
@@ -263,6 +264,10 @@ executr_status ex_answer_heartbeat(
         st = mark(json, "cancel", EXECUTR_LEASE_CANCEL, heartbeat, err);
     if (!st)
         st = mark(json, "lost", EXECUTR_LEASE_LOST, heartbeat, err);
+    heartbeat->lease_ms = 0;
+    if (!st)
+        st = ex_as_protocol(
+            ex_duration_read(json, "lease", 1, &heartbeat->lease_ms, err), err);
     ex_json_free(json);
     return st;
 }

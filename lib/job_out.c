@@ -5,6 +5,7 @@
 #include <executr/request.h>
 
 #include "base/fail.h"
+#include "base/time.h"
 
 /* Give a finished text away and free it. */
 static executr_status give(
@@ -86,6 +87,7 @@ executr_status executr_heartbeat_json(
 {
     ex_buf text;
     ex_json_writer w;
+    char lease[32];
 
     begin(&w, &text);
     ex_json_open(&w, '{');
@@ -93,6 +95,10 @@ executr_status executr_heartbeat_json(
         "cancel", heartbeat, EXECUTR_LEASE_CANCEL, EXECUTR_LEASE_CANCEL, &w);
     write_leases(
         "lost", heartbeat, EXECUTR_LEASE_LOST, EXECUTR_LEASE_UNKNOWN, &w);
+    if (heartbeat->lease_ms > 0) {
+        ex_duration_format(heartbeat->lease_ms, lease, sizeof lease);
+        ex_json_add_string(&w, "lease", lease);
+    }
     ex_json_close(&w, '}');
     return give(&text, write, ctx, err);
 }

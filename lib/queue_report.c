@@ -235,6 +235,7 @@ executr_status executr_queue_heartbeat(
     st = ex_lane_call(&queue->heartbeat, &beat, 1, err);
     if (!st)
         write_verdicts(beat.leases, info.leases, info.lease_count);
+    heartbeat->lease_ms = queue->options.heartbeat_timeout_ms;
     ex_free(memory);
     return st;
 }

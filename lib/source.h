@@ -57,6 +57,8 @@ typedef struct ex_source_ops {
 struct ex_source {
     const ex_source_ops *ops;
     ex_source_events events;
+    /* The longest a heartbeat may take, set by the worker; 0: 5 s. */
+    int64_t heartbeat_timeout_ms;
 };
 
 executr_status ex_source_client_open(

@@ -15,7 +15,7 @@
 #include "base/fail.h"
 #include "client.h"
 
-/* One that hangs must not cost the leases that the next one would keep. */
+/* While the worker does not know better. */
 #define HEARTBEAT_MS 5000
 
 enum {
@@ -172,8 +172,11 @@ static executr_status source_heartbeat(
     s->heartbeat = heartbeat;
     executr_status st =
         ex_call_heartbeat(s->client, heartbeat, &which->call, err);
-    if (which->call.request.timeout_ms > HEARTBEAT_MS)
-        which->call.request.timeout_ms = HEARTBEAT_MS;
+    int64_t most = source->heartbeat_timeout_ms;
+    if (!most)
+        most = HEARTBEAT_MS;
+    if (which->call.request.timeout_ms > most)
+        which->call.request.timeout_ms = most;
     return start(s, which, st, err);
 }
 
@@ -316,7 +319,7 @@ executr_status ex_source_client_open(
     if (st)
         return st;
     client_source *s = memory;
-    s->base = (ex_source){&client_ops, *events};
+    s->base = (ex_source){&client_ops, *events, 0};
     s->epoll = -1;
     s->wake = -1;
     s->network_timeout_ms = network_timeout_ms;

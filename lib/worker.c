@@ -70,7 +70,7 @@ static void end_all(executr_worker *worker)
         work = next;
     }
     worker->report_at_us = 0;
-    worker->give_up_us = ex_monotonic_us() + GIVE_UP_US;
+    worker->give_up_us = ex_boottime_us() + GIVE_UP_US;
 }
 
 static void see_stops(executr_worker *worker)
@@ -106,6 +106,16 @@ static int may_leave(const executr_worker *worker, int64_t now_us)
            !worker->beating;
 }
 
+/* A goodbye lets others start what we hold, at once. */
+static int may_say_goodbye(const executr_worker *worker)
+{
+    const ex_work *work = worker->works;
+
+    while (work && !(work->exclusive && work->state == EX_WORK_RUNNING))
+        work = work->next;
+    return !work;
+}
+
 /* 1 when there is nothing more to do. */
 static int leave(executr_worker *worker, int64_t now_us)
 {
@@ -115,6 +125,15 @@ static int leave(executr_worker *worker, int64_t now_us)
         return worker->leaving == LEFT || now_us >= worker->give_up_us;
     if (!may_leave(worker, now_us))
         return 0;
+    if (!may_say_goodbye(worker)) {
+        ex_log(
+            &worker->log, EXECUTR_LOG_WARN,
+            "an exclusive job is not dead yet: leaving without goodbye, its "
+            "lease will run out",
+            NULL);
+        worker->leaving = LEFT;
+        return 1;
+    }
     worker->leaving = LEAVING;
     worker->give_up_us = now_us + GIVE_UP_US;
     executr_status st =
@@ -147,9 +166,9 @@ static int64_t next_due_us(const executr_worker *worker)
 {
     int64_t due = ex_worker_claim_due_us(worker);
 
-    if (!worker->beating && !worker->leaving)
-        due = sooner(due, worker->beat_at_us);
-    if (!worker->reporting && !worker->leaving && worker->ended > 0)
+    due = sooner(due, ex_worker_beat_due_us(worker));
+    if (!worker->reporting && !worker->leaving && worker->ended > 0 &&
+        !worker->woke_us)
         due = sooner(due, worker->report_at_us);
     if (worker->leaving || worker->stopping == 2)
         due = sooner(due, worker->give_up_us);
@@ -165,7 +184,7 @@ static int64_t next_due_us(const executr_worker *worker)
 static int sleep_ms(const executr_worker *worker)
 {
     int64_t due = next_due_us(worker);
-    int64_t now = ex_monotonic_us();
+    int64_t now = ex_boottime_us();
 
     if (due == EX_NEVER_US)
         return -1;
@@ -208,12 +227,14 @@ executr_status executr_worker_run(executr_worker *worker, executr_error *err)
             err, EXECUTR_E_ARGUMENT, "a worker runs once; open another one");
     worker->has_run = 1;
     see_stops(worker);
-    while (!st && !leave(worker, ex_monotonic_us())) {
-        do_due(worker, ex_monotonic_us());
+    while (!st && !leave(worker, ex_boottime_us())) {
+        int64_t before = ex_boottime_us();
+        do_due(worker, before);
         int count =
             epoll_wait(worker->epoll_fd, events, EVENTS, sleep_ms(worker));
         if (count < 0 && errno != EINTR)
             st = ex_fail_errno(err, errno, "cannot wait for events");
+        ex_worker_woke(worker, before, ex_boottime_us());
         for (int i = 0; !st && i < count; i++)
             st = handle(worker, events[i].data.fd, err);
     }

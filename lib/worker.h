@@ -20,7 +20,8 @@
 /*
  * A job this worker holds, from claim to the end of its report.
  *
- *   WAITING   will be fetched (no pin) or started (pin) at due_us
+ *   WAITING   will be fetched (no pin) or started (pin) at due_us; never:
+ *             not before a heartbeat has said that it is still ours
  *   FETCHING  a thread is at it
  *   RUNNING   the runner has it, under `token`
  *   ENDED     its report waits to be taken; pin and record are given up
@@ -49,9 +50,12 @@ typedef struct ex_work {
     int32_t returned;  /* give it back: its end is nobody's fault */
     int32_t reporting; /* a report call that names it is under way */
     int32_t tries;     /* of its fetch, of its start */
+    int32_t renewed;   /* by a heartbeat, not only by its claim */
+    int32_t named;     /* by a heartbeat since it was started */
     char job_id[40];
     int64_t due_us;
     int64_t renewed_us; /* its lease runs from here at the earliest */
+    int64_t started_us;
     ex_batch *batch;
     const executr_job *job;
     executr_pin *pin;
@@ -135,7 +139,13 @@ struct executr_worker {
     int64_t claim_at_us;
     executr_claim claim; /* the one under way */
 
+    int64_t lease_us; /* as the server tells; 0: not known */
+    int64_t margin_us;
+    int64_t interval_us; /* between heartbeats */
+    int64_t woke_us;     /* no report before a heartbeat sent after this */
+
     int32_t beating;
+    int32_t heard; /* a heartbeat was answered */
     int32_t beat_failures;
     int64_t beat_sent_us;
     int64_t beat_at_us;
@@ -162,6 +172,7 @@ executr_status ex_worker_take_options(
     executr_error *err) EXECUTR_CHECKED;
 
 /* worker_claim.c */
+#define EX_CLAIM_WAIT_MS 20000 /* how long a source may hold a claim */
 void ex_worker_claim(executr_worker *worker, int64_t now_us);
 int64_t ex_worker_claim_due_us(const executr_worker *worker);
 /* The machine is short of something: take no new jobs for a while. */
@@ -216,12 +227,31 @@ void ex_worker_reported(
 
 /* worker_beat.c */
 void ex_worker_beat(executr_worker *worker, int64_t now_us);
+int64_t ex_worker_beat_due_us(const executr_worker *worker);
 void ex_worker_beaten(
     void *ctx, executr_status status, const executr_lease *leases, size_t count,
     const executr_error *err);
 void ex_worker_left(void *ctx, executr_status status, const executr_error *err);
-/* When an exclusive job must have ended, unless its lease is renewed. */
+
+/* worker_lease.c */
+/* The server told how long leases last; 0: it did not. */
+void ex_worker_lease(executr_worker *worker, int64_t lease_ms);
+/* When we kill a running exclusive job, and when its guard does, unless its
+ * lease is renewed. */
 int64_t ex_work_expiry_us(const executr_worker *worker, const ex_work *work);
 int64_t ex_work_deadline_us(const executr_worker *worker, const ex_work *work);
+/* 1 if its lease can't have been given away, so that it may be started. */
+int ex_work_sure(
+    const executr_worker *worker, const ex_work *work, int64_t now_us);
+/* It waits for a heartbeat that says so, and one is sent soon. */
+void ex_work_ask(executr_worker *worker, ex_work *work, int64_t now_us);
+/* The heartbeat under way renewed its lease. */
+void ex_work_renew(executr_worker *worker, ex_work *work);
+/* When a heartbeat is due for it alone: soon after its start, so that whoever
+ * follows or cancels it need not wait for a whole interval. */
+int64_t ex_work_young_us(const executr_worker *worker, const ex_work *work);
+/* We last looked at `before_us`. After a long sleep not of our own (stopped,
+ * suspended, starved) leases are checked before anything is reported. */
+void ex_worker_woke(executr_worker *worker, int64_t before_us, int64_t now_us);
 
 #endif

@@ -8,49 +8,15 @@
 #include "base/log.h"
 #include "base/time.h"
 #include "retry.h"
-#include "runner.h"
 
 #define BACKOFF_MS 250
-
-/*
- * An exclusive job ends when its lease was not renewed for so many heartbeat
- * intervals. The server's timeout is not known here, so intervals must be at
- * most a third of it, as they are by default; what is left is for the kill.
- */
-#define EXPIRY_INTERVALS 2
-
-int64_t ex_work_expiry_us(const executr_worker *worker, const ex_work *work)
-{
-    if (!work->exclusive || work->state == EX_WORK_ENDED || work->returned)
-        return EX_NEVER_US;
-    return work->renewed_us +
-           worker->options.heartbeat_interval_ms * 1000 * EXPIRY_INTERVALS;
-}
-
-/* When the guard kills it, if we have not by then: half way between our own
- * moment and the earliest one at which its lease can be another's. */
-int64_t ex_work_deadline_us(const executr_worker *worker, const ex_work *work)
-{
-    int64_t expiry = ex_work_expiry_us(worker, work);
-    if (expiry == EX_NEVER_US)
-        return EX_NEVER_US;
-    return expiry + worker->options.heartbeat_interval_ms * 1000 / 2;
-}
-
-static void renew(executr_worker *worker, ex_work *work)
-{
-    work->renewed_us = worker->beat_sent_us;
-    if (work->exclusive && work->state == EX_WORK_RUNNING)
-        ex_runner_deadline(
-            worker->runner, work->token, ex_work_deadline_us(worker, work));
-}
 
 static void failed(
     executr_worker *worker, executr_status status, const executr_error *err)
 {
     int64_t delay = ex_reconnect_delay_ms(
-        worker->beat_failures, BACKOFF_MS,
-        worker->options.heartbeat_interval_ms, ex_worker_random(worker));
+        worker->beat_failures, BACKOFF_MS, worker->interval_us / 1000,
+        ex_worker_random(worker));
 
     ex_log(
         &worker->log,
@@ -59,7 +25,7 @@ static void failed(
         executr_status_word(status), "error", err->message, NULL);
     if (worker->beat_failures < 30)
         worker->beat_failures++;
-    worker->beat_at_us = ex_monotonic_us() + delay * 1000;
+    worker->beat_at_us = ex_boottime_us() + delay * 1000;
 }
 
 /* Everything held, reported or not, in the order of the list. */
@@ -73,13 +39,14 @@ static executr_status name_leases(executr_worker *worker, executr_error *err)
     if (st)
         return st;
     worker->leases = memory;
-    for (const ex_work *work = worker->works; work; work = work->next) {
+    for (ex_work *work = worker->works; work; work = work->next) {
         /* A lost one that is still being killed is not ours to renew. */
         if (work->dropped)
             continue;
         executr_lease *lease = &worker->leases[count++];
         memcpy(lease->job_id, work->job_id, sizeof lease->job_id);
         lease->attempt = work->attempt;
+        work->named = work->state == EX_WORK_RUNNING;
     }
     worker->beat.leases = worker->leases;
     worker->beat.lease_count = count;
@@ -110,16 +77,29 @@ static void forget_leases(executr_worker *worker)
     worker->beating = 0;
 }
 
+int64_t ex_worker_beat_due_us(const executr_worker *worker)
+{
+    int64_t due = worker->beat_at_us;
+
+    if (worker->beating || worker->leaving)
+        return EX_NEVER_US;
+    for (const ex_work *work = worker->works; work; work = work->next) {
+        int64_t young = ex_work_young_us(worker, work);
+        due = young < due ? young : due;
+    }
+    return due;
+}
+
 void ex_worker_beat(executr_worker *worker, int64_t now_us)
 {
     executr_error err = {0};
 
-    if (worker->beating || worker->leaving || worker->beat_at_us > now_us)
+    if (ex_worker_beat_due_us(worker) > now_us)
         return;
     fill_beat(worker);
     worker->beating = 1;
     worker->beat_sent_us = now_us;
-    worker->beat_at_us = now_us + worker->options.heartbeat_interval_ms * 1000;
+    worker->beat_at_us = now_us + worker->interval_us;
     executr_status st = name_leases(worker, &err);
     if (!st)
         st =
@@ -153,15 +133,16 @@ static ex_work *find(
 static void judge(
     executr_worker *worker, ex_work *work, const executr_lease *lease)
 {
-    /* One that ended may have been taken since: its report is what counts. */
-    if (work->state == EX_WORK_ENDED)
+    /* One whose report is under way may have been taken since. */
+    if (work->state == EX_WORK_ENDED &&
+        (work->reporting || lease->verdict == EXECUTR_LEASE_CANCEL))
         return;
     switch (lease->verdict) {
     case EXECUTR_LEASE_KEPT:
-        renew(worker, work);
+        ex_work_renew(worker, work);
         break;
     case EXECUTR_LEASE_CANCEL:
-        renew(worker, work);
+        ex_work_renew(worker, work);
         ex_work_cancel(worker, work);
         break;
     case EXECUTR_LEASE_LOST:
@@ -183,11 +164,16 @@ void ex_worker_beaten(
     executr_worker *worker = ctx;
     ex_work *next = worker->works;
 
+    /* Also a failed one: results may get through where heartbeats don't. */
+    if (worker->beat_sent_us >= worker->woke_us)
+        worker->woke_us = 0;
     if (status) {
         forget_leases(worker);
         failed(worker, status, err);
         return;
     }
+    worker->heard = 1;
+    ex_worker_lease(worker, worker->beat.lease_ms);
     if (worker->beat_failures > 0)
         ex_log(&worker->log, EXECUTR_LOG_INFO, "renewing leases again", NULL);
     worker->beat_failures = 0;

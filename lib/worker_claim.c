@@ -11,9 +11,6 @@
 #include "base/time.h"
 #include "retry.h"
 
-/* How long a source may hold a claim. */
-#define WAIT_MS 20000
-
 /* An empty answer that came sooner than this was not held. */
 #define HELD_US (INT64_C(10) * 1000 * 1000)
 
@@ -40,9 +37,12 @@ static size_t free_slots(const executr_worker *worker)
     return used < slots ? slots - used : 0;
 }
 
+/* Not before a heartbeat was answered: what is claimed must be kept, and the
+ * answer says for how long leases last. */
 static int may_claim(const executr_worker *worker)
 {
-    return !worker->stopping && !worker->claiming && free_slots(worker) > 0;
+    return worker->heard && !worker->stopping && !worker->claiming &&
+           free_slots(worker) > 0;
 }
 
 int64_t ex_worker_claim_due_us(const executr_worker *worker)
@@ -64,7 +64,7 @@ static void failed(
         "error", err->message, NULL);
     if (worker->claim_failures < 30)
         worker->claim_failures++;
-    worker->claim_at_us = ex_monotonic_us() + delay * 1000;
+    worker->claim_at_us = ex_boottime_us() + delay * 1000;
 }
 
 static void fill_claim(executr_worker *worker)
@@ -76,7 +76,7 @@ static void fill_claim(executr_worker *worker)
     claim->max_jobs = slots < MOST_JOBS ? (int32_t)slots : MOST_JOBS;
     claim->executor_id = worker->id;
     claim->executor_ip = worker->ip;
-    claim->wait_ms = WAIT_MS;
+    claim->wait_ms = EX_CLAIM_WAIT_MS;
     claim->types = worker->options.types;
     claim->type_count = worker->options.type_count;
     claim->priorities = worker->options.priorities;
@@ -103,7 +103,7 @@ void ex_worker_claim(executr_worker *worker, int64_t now_us)
 /* Nothing there: at once again if the source held the claim, else later. */
 static void nothing_there(executr_worker *worker)
 {
-    int64_t now = ex_monotonic_us();
+    int64_t now = ex_boottime_us();
     double part = 0.5 + ex_worker_random(worker) / 2;
 
     worker->claim_at_us = now;
@@ -136,7 +136,7 @@ void ex_worker_claimed(
 
 void ex_worker_pause(executr_worker *worker, const char *why)
 {
-    int64_t until = ex_monotonic_us() + PAUSE_US;
+    int64_t until = ex_boottime_us() + PAUSE_US;
 
     ex_log(
         &worker->log, EXECUTR_LOG_WARN,

@@ -79,7 +79,7 @@ static int try_later(executr_worker *worker, ex_work *work)
         return 0;
     int64_t delay = ex_reconnect_delay_ms(
         work->tries, BACKOFF_MS, LONGEST_BACKOFF_MS, ex_worker_random(worker));
-    work->due_us = ex_monotonic_us() + delay * 1000;
+    work->due_us = ex_boottime_us() + delay * 1000;
     return 1;
 }
 
@@ -158,19 +158,30 @@ static void fetch(executr_worker *worker, ex_work *work)
         ex_work_start(worker, work);
 }
 
-/*
- * Another attempt of an exclusive job may begin soon: this one must be dead by
- * then. If it ended by itself in time, on_end still finds its own end.
- */
+/* Its lease may be another's soon. If it ended by itself in time, on_end still
+ * finds its own end. */
 static void expire(executr_worker *worker, ex_work *work)
 {
-    if (work->state == EX_WORK_RUNNING) {
+    ex_log(
+        &worker->log, EXECUTR_LOG_WARN,
+        "an exclusive job is killed: its lease could not be renewed", "job_id",
+        work->job_id, "attempt", EX_I64(work->attempt), NULL);
+    work->returned = 1;
+    executr_runner_stop(worker->runner, work->token, EXECUTR_OUTCOME_LOST, 0);
+}
+
+/* Why it can never be started here; NULL: it can. */
+static const char *refusal(executr_worker *worker, ex_work *work)
+{
+    if (work->exclusive && !worker->lease_us) {
         work->returned = 1;
-        executr_runner_stop(
-            worker->runner, work->token, EXECUTR_OUTCOME_LOST, 0);
-    } else {
-        ex_work_return(worker, work, "its lease could not be renewed");
+        return "the server does not say how long a lease lasts, so an "
+               "exclusive job can't be run here; update the server";
     }
+    if (!ex_worker_can_give(worker, work->job))
+        return "this executor can't give the limits or the isolation it asks "
+               "for";
+    return NULL;
 }
 
 void ex_work_due(executr_worker *worker, ex_work *work, int64_t now_us)
@@ -181,14 +192,17 @@ void ex_work_due(executr_worker *worker, ex_work *work, int64_t now_us)
     }
     if (work->state != EX_WORK_WAITING || work->due_us > now_us)
         return;
-    if (!ex_worker_can_give(worker, work->job))
-        ex_work_failed(
-            worker, work, EXECUTR_OUTCOME_EXEC_FAILED,
-            "this executor can't give the limits or the isolation it asks for");
-    else if (work->pin)
+    const char *why = refusal(worker, work);
+    if (why && work->returned) {
+        ex_work_return(worker, work, why);
+        ex_worker_pause(worker, why);
+    } else if (why) {
+        ex_work_failed(worker, work, EXECUTR_OUTCOME_EXEC_FAILED, why);
+    } else if (work->pin) {
         ex_work_start(worker, work);
-    else
+    } else {
         fetch(worker, work);
+    }
 }
 
 static executr_status take(
@@ -218,7 +232,7 @@ static executr_status take(
     if (worker->stopping)
         ex_work_return(worker, work, "this executor is about to stop");
     else
-        ex_work_due(worker, work, ex_monotonic_us());
+        ex_work_due(worker, work, ex_boottime_us());
     return EXECUTR_OK;
 }
 

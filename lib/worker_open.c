@@ -188,6 +188,7 @@ static executr_status open_loop(executr_worker *worker, executr_error *err)
 static executr_status open_lists(executr_worker *worker, executr_error *err)
 {
     worker->report_limit = EX_REPORTS_PER_CALL;
+    worker->interval_us = worker->options.heartbeat_interval_ms * 1000;
     worker->reported =
         ex_arena_get(&worker->arena, EX_REPORTS_PER_CALL * sizeof(ex_work *));
     worker->reports = ex_arena_get(

@@ -186,7 +186,7 @@ static void refused(
         "error", err->message, NULL);
     if (worker->report_failures < 30)
         worker->report_failures++;
-    worker->report_at_us = ex_monotonic_us() + delay * 1000;
+    worker->report_at_us = ex_boottime_us() + delay * 1000;
 }
 
 void ex_worker_report(executr_worker *worker, int64_t now_us)
@@ -194,7 +194,7 @@ void ex_worker_report(executr_worker *worker, int64_t now_us)
     executr_error err = {0};
 
     if (worker->reporting || worker->leaving || worker->ended == 0 ||
-        worker->report_at_us > now_us)
+        worker->woke_us || worker->report_at_us > now_us)
         return;
     size_t count = gather(worker);
     worker->reporting = 1;
@@ -209,7 +209,7 @@ static void judge(executr_worker *worker, ex_work *work, executr_status status)
     work->reporting = 0;
     if (executr_status_retriable(status) || status == EXECUTR_E_INTERNAL) {
         worker->report_at_us =
-            ex_monotonic_us() + LONGEST_BACKOFF_MS * INT64_C(1000);
+            ex_boottime_us() + LONGEST_BACKOFF_MS * INT64_C(1000);
         return;
     }
     if (status)

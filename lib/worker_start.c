@@ -6,6 +6,7 @@
 
 #include "base/fail.h"
 #include "base/log.h"
+#include "base/time.h"
 #include "job.h"
 #include "runner.h"
 
@@ -130,10 +131,16 @@ static executr_status start_program(
 void ex_work_start(executr_worker *worker, ex_work *work)
 {
     executr_error err = {0};
+    int64_t now = ex_boottime_us();
 
+    if (!ex_work_sure(worker, work, now)) {
+        ex_work_ask(worker, work, now);
+        return;
+    }
     executr_status st = start_program(worker, work, &err);
     if (!st) {
         work->state = EX_WORK_RUNNING;
+        work->started_us = now;
         ex_log(
             &worker->log, EXECUTR_LOG_DEBUG, "job started", "job_id",
             work->job_id, "attempt", EX_I64(work->attempt), NULL);

@@ -200,11 +200,14 @@ typedef struct executr_heartbeat {
     int64_t cache_misses;
     int64_t cache_bytes;
     int64_t cache_max_bytes;
+    /* Out: how long a lease lasts from when the queue hears of it; 0 from a
+     * server that does not say. */
+    int64_t lease_ms;
 } executr_heartbeat;
 
 /* clang-format off */
 #define EXECUTR_HEARTBEAT_INIT {sizeof(executr_heartbeat), 0, NULL, NULL, \
-    NULL, NULL, 0, 0, 0, 0, 0}
+    NULL, NULL, 0, 0, 0, 0, 0, 0}
 /* clang-format on */
 
 /*

@@ -31,6 +31,11 @@ int64_t ex_monotonic_us(void)
     return clock_us(CLOCK_MONOTONIC);
 }
 
+int64_t ex_boottime_us(void)
+{
+    return clock_us(CLOCK_BOOTTIME);
+}
+
 /*
  * The calendar counts from 0000-03-01, so that the leap day ends a year, in
  * eras of 400 years (146,097 days); 1970-01-01 is day 719,468 of it.

@@ -7,6 +7,7 @@
 
 int64_t ex_now_us(void);       /* wall clock */
 int64_t ex_monotonic_us(void); /* never steps; only differences mean anything */
+int64_t ex_boottime_us(void);  /* the same, but goes on while suspended */
 
 #define EX_TIME_TEXT 28 /* 2026-01-01T12:00:00.123456Z and NUL */
 void ex_time_format(int64_t us, char out[EX_TIME_TEXT]);

@@ -110,6 +110,14 @@ Test(client_executor, heartbeat_sets_the_verdicts)
     cr_assert_eq(leases[0].verdict, EXECUTR_LEASE_CANCEL);
     cr_assert_eq(leases[1].verdict, EXECUTR_LEASE_LOST);
     cr_assert_eq(leases[2].verdict, EXECUTR_LEASE_KEPT);
+    cr_assert_eq(heartbeat.lease_ms, 0, "this server does not say");
+    answer(200, "{\"cancel\":[],\"lost\":[],\"lease\":\"1m30s\"}");
+    cr_assert_eq(
+        executr_client_heartbeat(client, &heartbeat, &err), EXECUTR_OK);
+    cr_assert_eq(heartbeat.lease_ms, 90000);
+    answer(200, "{\"cancel\":[],\"lost\":[],\"lease\":\"soon\"}");
+    cr_assert_eq(
+        executr_client_heartbeat(client, &heartbeat, &err), EXECUTR_E_PROTOCOL);
 }
 
 Test(client_executor, goodbye_names_the_executor)

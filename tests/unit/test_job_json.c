@@ -364,4 +364,12 @@ Test(request_json, of_verdicts_says_what_to_stop)
         executr_heartbeat_json(&heartbeat, ex_buf_write, &text, NULL),
         EXECUTR_OK);
     cr_expect_str_eq(text.data, "{\"cancel\":[\"b\"],\"lost\":[\"c\",\"d\"]}");
+    ex_buf_reset(&text);
+    heartbeat.lease_count = 0;
+    heartbeat.lease_ms = 15000;
+    cr_expect_eq(
+        executr_heartbeat_json(&heartbeat, ex_buf_write, &text, NULL),
+        EXECUTR_OK);
+    cr_expect_str_eq(
+        text.data, "{\"cancel\":[],\"lost\":[],\"lease\":\"15s\"}");
 }

@@ -12,7 +12,7 @@
 
 static http_fixture *server;
 static char jobs_json[2000];
-static char heartbeat_path[300];
+static char kept_json[100];
 static char body[20000]; /* the last report */
 
 static void open_remote(void)
@@ -74,16 +74,24 @@ static void fill_cache(void)
     options.server_url = url;
 }
 
-static void start_remote(int heartbeat_status)
+/* A worker whose heartbeats are answered, with these leases. */
+static void start_remote(const char *lease)
 {
     strcat(jobs_json, "]");
+    snprintf(
+        kept_json, sizeof kept_json,
+        "{\"cancel\":[],\"lost\":[],\"lease\":\"%s\"}", lease);
+    answer("DELETE", NULL, 204, "");
+    answer("PUT", NULL, 200, kept_json);
     answer("POST", "/api/v1/jobs/claim", 200, jobs_json);
     start_worker();
-    snprintf(
-        heartbeat_path, sizeof heartbeat_path, "/api/v1/executors/%s",
-        executr_worker_id(worker));
-    answer("PUT", heartbeat_path, heartbeat_status, "{}");
-    answer("DELETE", heartbeat_path, 204, "");
+}
+
+/* From now on nothing is claimed and no lease renewed. */
+static void go_away(void)
+{
+    answer("PUT", NULL, 503, "");
+    answer("POST", "/api/v1/jobs/claim", 503, "");
 }
 
 Test(worker_remote, exclusive_job_dies_before_its_lease_others_run_on)
@@ -92,10 +100,10 @@ Test(worker_remote, exclusive_job_dies_before_its_lease_others_run_on)
     options.max_jobs = 2;
     add_job(1, 1, "exclusive");
     add_job(2, 0, "ordinary");
-    start_remote(503);
+    start_remote("1s");
     int exclusive = wait_for_pid("exclusive");
     int ordinary = wait_for_pid("ordinary");
-    answer("POST", "/api/v1/jobs/claim", 204, "");
+    go_away();
     wait_for_death(exclusive);
     cr_expect_not(has_ended(ordinary));
 }
@@ -104,15 +112,10 @@ Test(worker_remote, exclusive_job_lives_while_its_lease_is_renewed)
 {
     fill_cache();
     add_job(1, 1, "exclusive");
-    answer("DELETE", NULL, 204, "");
-    answer("PUT", NULL, 200, "{\"cancel\":[],\"lost\":[]}");
-    strcat(jobs_json, "]");
-    answer("POST", "/api/v1/jobs/claim", 200, jobs_json);
-    start_worker();
+    start_remote("1500ms");
     int exclusive = wait_for_pid("exclusive");
-    int before = http_fixture_requests(server);
-    while (http_fixture_requests(server) < before + 6)
-        usleep(1000);
+    answer("POST", "/api/v1/jobs/claim", 204, "");
+    usleep(2000000);
     cr_expect_not(has_ended(exclusive));
 }
 
@@ -140,9 +143,9 @@ Test(worker_remote, report_is_told_until_it_is_taken)
     fill_cache();
     add_job(1, 0, "pid");
     answer("POST", "/api/v1/jobs/report", 503, "");
-    start_remote(503);
+    start_remote("1m");
     wait_for_pid("pid");
-    answer("POST", "/api/v1/jobs/claim", 204, "");
+    go_away();
     executr_worker_stop(worker);
     kill(wait_for_pid("pid"), 9);
     for (int i = 0; i < 3; i++) {
@@ -164,12 +167,12 @@ Test(worker_remote, heartbeat_that_hangs_is_given_up_and_sent_again)
     fill_cache();
     options.network_timeout_ms = 3600000;
     add_job(1, 0, "pid");
-    http_fixture_add(server, &(http_script){.method = "PUT", .hang = 1});
-    strcat(jobs_json, "]");
-    answer("POST", "/api/v1/jobs/claim", 200, jobs_json);
-    start_worker();
+    start_remote("3s");
     int pid = wait_for_pid("pid");
-    answer("DELETE", NULL, 204, "");
+    http_fixture_add(server, &(http_script){.method = "PUT", .hang = 1});
+    int before = http_fixture_requests(server);
+    while (http_fixture_requests(server) < before + 2)
+        usleep(1000);
     answer(
         "PUT", NULL, 200,
         "{\"cancel\":[],\"lost\":[\"0192f0c1-7a7e-7cc3-98c4-dc0c0c073901\"]}");
@@ -181,15 +184,56 @@ Test(worker_remote, heartbeat_that_hangs_is_given_up_and_sent_again)
 Test(worker_remote, exclusive_job_that_timed_out_is_not_given_back)
 {
     fill_cache();
-    options.heartbeat_interval_ms = 1000;
     options.kill_grace_ms = 3600000;
     add_job(1, 1, "pid");
     jobs_json[strlen(jobs_json) - 1] = '\0';
     strcat(jobs_json, ",\"timeout\":\"50ms\"}");
     answer("POST", "/api/v1/jobs/report", 503, "");
-    start_remote(503);
-    wait_for_death(wait_for_pid("pid"));
+    start_remote("2s");
+    int pid = wait_for_pid("pid");
+    go_away();
+    wait_for_death(pid);
     const char *report = wait_for_report();
     cr_expect(strstr(report, "\"timeout\"") != NULL, "%s", report);
     cr_expect_not(strstr(report, "uncounted"), "%s", report);
+}
+
+Test(worker_remote, exclusive_job_without_a_known_lease_is_given_back)
+{
+    fill_cache();
+    add_job(1, 1, "exclusive");
+    strcat(jobs_json, "]");
+    answer("DELETE", NULL, 204, "");
+    answer("PUT", NULL, 200, "{\"cancel\":[],\"lost\":[]}");
+    answer("POST", "/api/v1/jobs/claim", 200, jobs_json);
+    answer("POST", "/api/v1/jobs/report", 503, "");
+    start_worker();
+    const char *report = wait_for_report();
+    cr_expect(strstr(report, "\"uncounted\":true") != NULL, "%s", report);
+    cr_expect_not(exists("exclusive"));
+}
+
+/* The claim was answered after its lease, so nobody can know whose the job is
+ * until a heartbeat has named it. */
+Test(worker_remote, claim_answered_late_waits_for_a_heartbeat)
+{
+    fill_cache();
+    add_job(1, 1, "exclusive");
+    strcat(jobs_json, "]");
+    http_fixture_add(
+        server, &(http_script){
+                    .method = "POST",
+                    .path = "/api/v1/jobs/claim",
+                    .headers = "Content-Type: application/json\r\n",
+                    .delay_ms = 1500,
+                    .body = jobs_json});
+    answer("PUT", NULL, 200, "{\"lease\":\"1s\"}");
+    start_worker();
+    while (http_fixture_requests(server) < 3)
+        usleep(1000);
+    answer("PUT", NULL, 503, "");
+    usleep(2000000);
+    cr_expect_not(exists("exclusive"));
+    answer("PUT", NULL, 200, "{\"lease\":\"1m\"}");
+    wait_for_pid("exclusive");
 }

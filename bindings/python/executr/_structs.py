@@ -103,7 +103,8 @@ class Heartbeat(Sized):
         ("version", c_char_p),
         ("leases", POINTER(Lease)), ("lease_count", c_size_t),
         ("cache_hits", c_int64), ("cache_misses", c_int64),
-        ("cache_bytes", c_int64), ("cache_max_bytes", c_int64)]
+        ("cache_bytes", c_int64), ("cache_max_bytes", c_int64),
+        ("lease_ms", c_int64)]
 
 
 class Filter(Sized):
