@@ -323,7 +323,7 @@ void ex_deadline_set(executr_runner *runner, ex_run *run, int64_t at_us);
 int32_t ex_deadline_struck(const ex_run *run);
 void ex_deadline_clear(ex_run *run);
 
-/* For the worker: the deadline (monotonic) of the program that is started
+/* For the worker: the deadline (of ex_boottime_us) of the program that is started
  * next, and a new one of a program under way. */
 void ex_runner_next_deadline(executr_runner *runner, int64_t at_us);
 void ex_runner_deadline(executr_runner *runner, uint64_t token, int64_t at_us);

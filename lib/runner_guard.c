@@ -26,6 +26,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -40,7 +41,7 @@
  */
 struct ex_deadline {
     _Atomic uint64_t mark; /* 0: free */
-    _Atomic int64_t at_us; /* monotonic */
+    _Atomic int64_t at_us; /* of ex_boottime_us */
 };
 
 #define STRUCK INT64_MIN
@@ -67,7 +68,7 @@ typedef struct guard {
 GUARD_CODE static int64_t now_us(void)
 {
     struct timespec now = {0, 0};
-    syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
+    syscall(SYS_clock_gettime, CLOCK_BOOTTIME, &now);
     return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
@@ -175,10 +176,25 @@ GUARD_CODE static void keep_two(int first, int second)
     syscall(SYS_close_range, high + 1, ~0U, 0U);
 }
 
+/* A timer that fires at once when the machine wakes after its moment; a wait
+ * with a limit would not have counted the time in between. */
+GUARD_CODE static void set_timer(int timer, int64_t at_us)
+{
+    int64_t spec[4] = {0, 0, 0, 0}; /* interval, then the moment */
+
+    if (at_us != EX_NEVER) {
+        spec[2] = at_us / 1000000;
+        spec[3] = at_us % 1000000 * 1000 + 1;
+    }
+    syscall(SYS_timerfd_settime, timer, TFD_TIMER_ABSTIME, spec, NULL);
+}
+
 GUARD_CODE static void guard_main(const guard *g)
 {
-    struct pollfd events[2] = {
-        {.fd = g->parent, .events = POLLIN}, {.fd = g->wake, .events = POLLIN}};
+    struct pollfd events[3] = {
+        {.fd = g->parent, .events = POLLIN},
+        {.fd = g->wake, .events = POLLIN},
+        {.fd = -1, .events = POLLIN}};
     uint64_t count;
 
     syscall(SYS_setsid);
@@ -186,13 +202,15 @@ GUARD_CODE static void guard_main(const guard *g)
     if (syscall(SYS_chdir, "/") != 0)
         errno = 0;
     keep_two(g->parent, g->wake);
+    events[2].fd = (int)syscall(SYS_timerfd_create, CLOCK_BOOTTIME, 0);
     for (;;) {
         int64_t next = strike_due(g);
+        set_timer(events[2].fd, next);
         int64_t left = next == EX_NEVER ? 0 : next - now_us();
         left = left < 0 ? 0 : left;
         struct timespec wait = {left / 1000000, left % 1000000 * 1000};
         syscall(
-            SYS_ppoll, events, 2L, next == EX_NEVER ? NULL : &wait, NULL, 8L);
+            SYS_ppoll, events, 3L, next == EX_NEVER ? NULL : &wait, NULL, 8L);
         if (events[0].revents)
             break;
         if (events[1].revents &&

@@ -41,7 +41,7 @@ static int goes(const char *name)
 
 static int64_t in_us(int64_t us)
 {
-    return ex_monotonic_us() + us;
+    return ex_boottime_us() + us;
 }
 
 Test(runner_guard, a_deadline_kills_all_of_a_program_that_nobody_steps)
