@@ -40,6 +40,9 @@ typedef struct ex_launch {
     ex_rlimit rlimits[EX_RLIMITS];
     size_t rlimit_count;
     int32_t isolation; /* EXECUTR_ISOLATION_…, never unset */
+    /* Its deadline, EX_STRUCK when the guard has killed what it found: then
+     * there must be no program. NULL: none. */
+    const _Atomic int64_t *deadline;
     pid_t parent;
     int stage; /* out: how far it came … */
     int error; /* … and the errno that stopped it, or 0 */
@@ -321,6 +324,8 @@ executr_status ex_guard_open(executr_runner *runner, executr_error *err)
 void ex_guard_close(executr_runner *runner);
 void ex_deadline_set(executr_runner *runner, ex_run *run, int64_t at_us);
 int32_t ex_deadline_struck(const ex_run *run);
+#define EX_STRUCK INT64_MIN
+const _Atomic int64_t *ex_deadline_of(const ex_run *run); /* or NULL */
 void ex_deadline_clear(ex_run *run);
 
 /* For the worker: the deadline (of ex_boottime_us) of the program that is started

@@ -44,7 +44,7 @@ struct ex_deadline {
     _Atomic int64_t at_us; /* of ex_boottime_us */
 };
 
-#define STRUCK INT64_MIN
+#define STRUCK EX_STRUCK
 
 /* Looks for what must die while something is found: a fork may be quicker. */
 #define LOOKS 2000
@@ -317,6 +317,11 @@ void ex_deadline_set(executr_runner *runner, ex_run *run, int64_t at_us)
         continue;
     if (write(runner->guard_wake, &one, sizeof one) < 0)
         errno = 0; /* it has not looked since the last one */
+}
+
+const _Atomic int64_t *ex_deadline_of(const ex_run *run)
+{
+    return run->deadline ? &run->deadline->at_us : NULL;
 }
 
 int32_t ex_deadline_struck(const ex_run *run)

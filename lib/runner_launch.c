@@ -3,6 +3,7 @@
 #include "runner.h"
 
 #include <errno.h>
+#include <executr/job.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -96,6 +97,12 @@ static executr_status launch_failed(
     int number = launch->error;
     int busy = launch->stage == EX_STAGE_EXEC && number == ETXTBSY;
 
+    if (number == ETIME && ex_deadline_struck(run)) {
+        ex_result_exec_failed(run, number);
+        run->result.outcome = EXECUTR_OUTCOME_LOST;
+        ex_run_over(runner, run);
+        return EXECUTR_OK;
+    }
     if (busy && run->tries < BUSY_TRIES)
         return wait_for_file(runner, run, err);
     /* One that waits was promised an end, so nothing can be returned. */
@@ -161,6 +168,7 @@ executr_status ex_run_launch(
         .stdout_fd = run->out_fd,
         .stderr_fd = run->err_fd,
         .mark = run->mark,
+        .deadline = ex_deadline_of(run),
     };
     pid_t pid;
     int pidfd = -1;

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -153,6 +154,12 @@ CHILD_CODE static int child_main(void *arg)
     if (launch->error)
         return 127;
     launch->stage = EX_STAGE_EXEC;
+    /* Before this look it had its mark: either we see the strike, or the strike
+     * sees us. */
+    if (launch->deadline && atomic_load(launch->deadline) == EX_STRUCK) {
+        launch->error = ETIME;
+        return 127;
+    }
     syscall(SYS_execve, launch->path, launch->argv, launch->envp);
     launch->error = errno;
     return 127;

@@ -2,7 +2,9 @@
 /* Programs end when their time is up or their runner is gone, even if nobody
  * steps. */
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <executr/job.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/wait.h>
@@ -77,6 +79,37 @@ Test(runner_guard, a_deadline_is_of_one_program_only)
     cr_expect_eq(ends[0].token, 2);
     cr_expect_eq(ends[0].outcome, EXECUTR_OUTCOME_LOST);
     cr_expect_not(is_gone("pid"));
+}
+
+/* The executor was stopped between the look at the lease and the start. */
+Test(runner_guard, t35_program_whose_deadline_has_struck_is_not_executed)
+{
+    static const _Atomic int64_t struck = EX_STRUCK;
+    static _Atomic int64_t later;
+    const char *argv[] = {job_path(), "exit", "0", NULL};
+    const char *envp[] = {NULL};
+    ex_child_stack stack = {0};
+    int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    ex_launch launch = {
+        .path = argv[0],
+        .argv = argv,
+        .envp = envp,
+        .directory = ".",
+        .directory_fd = open(in_home(""), O_DIRECTORY | O_CLOEXEC),
+        .stdin_fd = null_fd,
+        .stdout_fd = null_fd,
+        .stderr_fd = null_fd,
+        .deadline = &struck};
+    pid_t pid;
+    int pidfd;
+
+    later = INT64_MAX;
+    cr_assert_eq(ex_child_stack_open(&stack, NULL), EXECUTR_OK);
+    cr_expect_eq(ex_spawn(&stack, &launch, &pid, &pidfd), ETIME);
+    launch.deadline = &later;
+    cr_expect_eq(ex_spawn(&stack, &launch, &pid, &pidfd), 0);
+    cr_expect_eq(waitpid(pid, NULL, 0), pid);
+    ex_child_stack_close(&stack);
 }
 
 /* In a child: has a program running and is killed. Exits only on failure. */
