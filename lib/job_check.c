@@ -217,6 +217,8 @@ executr_status ex_report_check(
         st = check_range("outcome", own.outcome, 0, EXECUTR_OUTCOME_LOST, err);
     if (!st)
         st = check_range("signal", own.signal, 0, INT32_MAX, err);
+    if (!st && own.has_exit_code)
+        st = check_range("exit_code", own.exit_code, 0, 255, err);
     if (!st)
         st = check_message(&own, err);
     if (!st)

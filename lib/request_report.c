@@ -98,8 +98,8 @@ static executr_status read_end(
     const ex_json *object, executr_report *report, executr_error *err)
 {
     report->has_exit_code = ex_json_get(object, "exit_code") != NULL;
-    executr_status st = ex_json_read_i32(
-        object, "exit_code", INT32_MIN, INT32_MAX, &report->exit_code, err);
+    executr_status st =
+        ex_json_read_i32(object, "exit_code", 0, 255, &report->exit_code, err);
     if (!st)
         st = ex_word_read(
             object, "outcome", executr_outcome_parse, &report->outcome, err);

@@ -17,32 +17,65 @@ static int32_t has_scheme(const char *url, const char *scheme)
 }
 
 /* The URL may hold a password, so no message quotes more than its scheme. */
+/* What there is of each kind. */
+typedef struct kind {
+    const char *scheme;
+    executr_status (*open)(
+        const char *url, const executr_store_options *options,
+        executr_store **out, executr_error *err);
+    executr_status (*check)(const char *url, executr_error *err);
+} kind;
+
+static const kind kinds[] = {
+    {"postgres://", ex_store_postgres_open, ex_store_postgres_check},
+    {"postgresql://", ex_store_postgres_open, ex_store_postgres_check},
+    {"sqlite:", ex_store_sqlite_open, ex_store_sqlite_check}};
+
+static executr_status kind_of(
+    const char *url, const kind **out, executr_error *err)
+{
+    if (!url)
+        return ex_fail(err, EXECUTR_E_ARGUMENT, "no URL of a store was given");
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        *out = &kinds[i];
+        if (has_scheme(url, kinds[i].scheme))
+            return EXECUTR_OK;
+    }
+    return ex_fail(
+        err, EXECUTR_E_ARGUMENT,
+        "a store's URL begins with postgres://, postgresql:// or sqlite:, as "
+        "in postgres://user@host/db, sqlite:///abs/path, sqlite:rel/path");
+}
+
+executr_status executr_store_check(const char *url, executr_error *err)
+{
+    const kind *found;
+
+    executr_status st = kind_of(url, &found, err);
+    return st ? st : found->check(url, err);
+}
+
 executr_status executr_store_open(
     const char *url, const executr_store_options *options, executr_store **out,
     executr_error *err)
 {
     executr_store_options o;
+    const kind *found;
 
     *out = NULL;
     executr_status st = ex_options_read(
         &o, sizeof o, sizeof(executr_store_options), options, err);
     if (st)
         return st;
-    if (!url)
-        return ex_fail(err, EXECUTR_E_ARGUMENT, "no URL of a store was given");
+    st = kind_of(url, &found, err);
+    if (st)
+        return st;
     if (o.query_timeout_ms < 0)
         return ex_fail_field(
             err, "query_timeout_ms", "the query timeout is negative");
     if (o.query_timeout_ms == 0)
         o.query_timeout_ms = QUERY_TIMEOUT_MS;
-    if (has_scheme(url, "postgres://") || has_scheme(url, "postgresql://"))
-        return ex_store_postgres_open(url, &o, out, err);
-    if (has_scheme(url, "sqlite:"))
-        return ex_store_sqlite_open(url, &o, out, err);
-    return ex_fail(
-        err, EXECUTR_E_ARGUMENT,
-        "a store's URL begins with postgres://, postgresql:// or sqlite:, as "
-        "in postgres://user@host/db, sqlite:///abs/path, sqlite:rel/path");
+    return found->open(url, &o, out, err);
 }
 
 void executr_store_free(executr_store *store)

@@ -223,6 +223,10 @@ executr_status ex_store_postgres_open(
 executr_status ex_store_sqlite_open(
     const char *url, const executr_store_options *options, executr_store **out,
     executr_error *err) EXECUTR_CHECKED;
+executr_status ex_store_postgres_check(const char *url, executr_error *err)
+    EXECUTR_CHECKED;
+executr_status ex_store_sqlite_check(const char *url, executr_error *err)
+    EXECUTR_CHECKED;
 
 /*
  * Migrations: numbered SQL texts embedded at build time from store/sql/. A

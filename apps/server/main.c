@@ -309,7 +309,10 @@ int main(int argc, char **argv)
         ex_buf_printf(&url, "sqlite://%s", path);
         set.db_url = ex_buf_text(&url);
     }
+    executr_error err;
     code = check_access(&a);
+    if (code == APP_GO_ON && executr_store_check(set.db_url, &err))
+        code = app_fail(&err); /* not first after "listening" */
     if (code == APP_GO_ON)
         code = run(&a);
     ex_buf_clear(&url);

@@ -140,7 +140,7 @@ typedef struct executr_report {
      * unknown */
     int32_t outcome;
     int32_t has_exit_code;
-    int32_t exit_code;
+    int32_t exit_code; /* 0 to 255 */
     int32_t signal;
     int32_t uncounted;       /* 1: give back to pending; nobody's fault */
     const void *stdout_data; /* any bytes */

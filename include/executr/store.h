@@ -37,6 +37,13 @@ EXECUTR_API executr_status executr_store_open(
     const char *url, const executr_store_options *options, executr_store **out,
     executr_error *err) EXECUTR_CHECKED;
 
+/*
+ * Whether the URL can be a store's, without touching a disk or a database: OK
+ * or E_ARGUMENT. For programs that want to say so before they begin.
+ */
+EXECUTR_API executr_status
+executr_store_check(const char *url, executr_error *err) EXECUTR_CHECKED;
+
 /* Close it; every queue on it must be gone. NULL is fine. */
 EXECUTR_API void executr_store_free(executr_store *store);
 

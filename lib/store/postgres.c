@@ -161,6 +161,16 @@ static executr_status open_all(
     return st;
 }
 
+executr_status ex_store_postgres_check(const char *url, executr_error *err)
+{
+    ex_pool_settings settings;
+
+    executr_status st = ex_pool_settings_read(url, &settings, err);
+    if (!st)
+        ex_pool_settings_clear(&settings);
+    return st;
+}
+
 executr_status ex_store_postgres_open(
     const char *url, const executr_store_options *options, executr_store **out,
     executr_error *err)

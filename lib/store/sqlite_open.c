@@ -46,6 +46,16 @@ static executr_status path_of_url(
     return ex_buf_status(out, "the file's name", err);
 }
 
+executr_status ex_store_sqlite_check(const char *url, executr_error *err)
+{
+    ex_buf path;
+
+    ex_buf_init(&path, PATH_MAX);
+    executr_status st = path_of_url(url, &path, err);
+    ex_buf_clear(&path);
+    return st;
+}
+
 /* The real name of the directory that `path` is in, made if missing. */
 static executr_status resolve_directory(
     const char *path, ex_buf *out, executr_error *err)

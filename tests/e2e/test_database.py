@@ -124,6 +124,16 @@ def test_a_bad_database_is_said_at_once(lab):
         "executr-server", "--db-url", "mysql://h/db", "--port", "0")
     assert program.process.wait(30) in (1, 2)
     assert "postgres://" in program.text and "sqlite:" in program.text
+    assert "listening" not in program.text
+
+
+@pytest.mark.parametrize("url", [
+    "postgres://h/db?pool_max_conns=many", "postgres://h/db?no_such=1",
+    "sqlite://host/path", "sqlite::memory:"])
+def test_a_bad_part_of_its_url_is_said_at_once(lab, url):
+    program = lab.program("executr-server", "--db-url", url, "--port", "0")
+    assert program.process.wait(30) in (1, 2)
+    assert "listening" not in program.text
 
 
 def test_the_password_is_never_shown(lab, cluster):

@@ -291,6 +291,25 @@ Test(lease, heartbeats_of_many_executors_come_in_one_call)
     cr_expect_eq(stats().jobs[EXECUTR_JOB_RUNNING], 2);
 }
 
+Test(lease, a_heartbeat_without_address_keeps_the_known_one)
+{
+    executr_heartbeat info = EXECUTR_HEARTBEAT_INIT;
+    const char *const told[] = {"10.0.0.9", ""};
+
+    info.executor_id = "e1";
+    info.version = "1";
+    info.max_jobs = 1;
+    for (int i = 0; i < 2; i++) {
+        info.executor_ip = told[i];
+        ex_heartbeat whole = {&info, NULL, 0, 3600000, 0};
+        must(store->ops->heartbeat(store, &whole, 1, &err));
+    }
+    cr_expect_eq(
+        number("SELECT count(*) FROM executors WHERE executor_id = 'e1'"
+               " AND executor_ip = '10.0.0.9'"),
+        1);
+}
+
 Test(lease, a_whole_heartbeat_shows_in_the_record)
 {
     ex_uuid id = put_running("e1");

@@ -56,17 +56,29 @@ Test(request_complete, does_not_keep_the_callers_id)
     executr_request_free(r);
 }
 
-Test(request_complete, takes_any_exit_code_of_32_bits)
+Test(request_complete, takes_the_exit_codes_a_process_can_have)
 {
     const char *const bodies[] = {
-        WHO ",\"exit_code\":-2147483648}", WHO ",\"exit_code\":2147483647}"};
-    const int32_t codes[] = {INT32_MIN, INT32_MAX};
+        WHO ",\"exit_code\":0}", WHO ",\"exit_code\":255}"};
+    const int32_t codes[] = {0, 255};
 
     for (size_t i = 0; i < 2; i++) {
         executr_request *r = parsed(EXECUTR_REQUEST_COMPLETE, ID, bodies[i]);
         cr_expect_eq(executr_request_report(r, 0)->exit_code, codes[i]);
         executr_request_free(r);
     }
+}
+
+Test(request_complete, refuses_other_exit_codes)
+{
+    const char *const bodies[] = {
+        WHO ",\"exit_code\":-1}", WHO ",\"exit_code\":256}",
+        WHO ",\"exit_code\":4294967296}"};
+
+    for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++)
+        refused(
+            EXECUTR_REQUEST_COMPLETE, ID, bodies[i], EXECUTR_E_ARGUMENT,
+            "exit_code");
 }
 
 Test(request_complete, prefers_base64)

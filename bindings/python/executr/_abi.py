@@ -91,6 +91,7 @@ FUNCTIONS = {
     # store.h
     "executr_store_open": (
         I32, [TEXT, POINTER(s.StoreOptions), OUT_HANDLE, ERR]),
+    "executr_store_check": (I32, [TEXT, ERR]),
     "executr_store_free": (None, [HANDLE]),
     "executr_store_kind": (TEXT, [HANDLE]),
     "executr_store_ping": (I32, [HANDLE, ERR]),
