@@ -260,6 +260,9 @@ executr_status ex_answer_heartbeat(
         st = ex_answer_json(response, EX_JSON_OBJECT, &json, err);
     for (size_t i = 0; !st && i < heartbeat->lease_count; i++)
         heartbeat->leases[i].verdict = EXECUTR_LEASE_KEPT;
+    /* What comes later counts more. */
+    if (!st)
+        st = mark(json, "follow", EXECUTR_LEASE_FOLLOWED, heartbeat, err);
     if (!st)
         st = mark(json, "cancel", EXECUTR_LEASE_CANCEL, heartbeat, err);
     if (!st)

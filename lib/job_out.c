@@ -81,6 +81,16 @@ static void write_leases(
     ex_json_close(w, ']');
 }
 
+/* Left out where there is nothing to say: older executors don't know it. */
+static int32_t anyone_follows(const executr_heartbeat *heartbeat)
+{
+    for (size_t i = 0; i < heartbeat->lease_count; i++) {
+        if (heartbeat->leases[i].verdict == EXECUTR_LEASE_FOLLOWED)
+            return 1;
+    }
+    return 0;
+}
+
 executr_status executr_heartbeat_json(
     const executr_heartbeat *heartbeat, executr_write write, void *ctx,
     executr_error *err)
@@ -99,6 +109,10 @@ executr_status executr_heartbeat_json(
         ex_duration_format(heartbeat->lease_ms, lease, sizeof lease);
         ex_json_add_string(&w, "lease", lease);
     }
+    if (anyone_follows(heartbeat))
+        write_leases(
+            "follow", heartbeat, EXECUTR_LEASE_FOLLOWED, EXECUTR_LEASE_FOLLOWED,
+            &w);
     ex_json_close(&w, '}');
     return give(&text, write, ctx, err);
 }

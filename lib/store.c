@@ -91,6 +91,34 @@ int64_t ex_heartbeat_unnamed_ms(const ex_heartbeat *beat)
     return beat->unnamed_after_ms + (ex_monotonic_us() - beat->named_us) / 1000;
 }
 
+void ex_view_init(ex_view *view)
+{
+    memset(view, 0, sizeof *view);
+    for (int i = 0; i < 2; i++)
+        ex_buf_init(&view->pieces[i].data, EX_BUF_UNLIMITED);
+}
+
+void ex_view_reset(ex_view *view)
+{
+    view->status = 0;
+    view->attempt = 0;
+    for (int i = 0; i < 2; i++)
+        ex_buf_reset(&view->pieces[i].data);
+}
+
+void ex_view_clear(ex_view *view)
+{
+    for (int i = 0; i < 2; i++)
+        ex_buf_clear(&view->pieces[i].data);
+}
+
+executr_status ex_view_status(const ex_view *view, executr_error *err)
+{
+    executr_status st = ex_buf_status(&view->pieces[0].data, "output", err);
+
+    return st ? st : ex_buf_status(&view->pieces[1].data, "output", err);
+}
+
 const char *executr_store_kind(const executr_store *store)
 {
     return store->ops->kind;

@@ -90,6 +90,34 @@ typedef struct ex_cancel {
     char type[EX_TYPE_MAX * 4 + 1];
 } ex_cancel;
 
+/* A piece of what a running attempt prints. */
+typedef struct ex_piece {
+    ex_uuid id;
+    const char *executor_id;
+    int32_t attempt; /* 0: the one under way */
+    int32_t stream;  /* 1 stdout, 2 stderr */
+    int64_t offset;  /* of its first byte in the whole stream */
+    const void *data;
+    size_t length;
+    int64_t window; /* bytes of a stream to keep; older ones go */
+} ex_piece;
+
+/* What a follower finds; init, reset and clear as those of ex_buf. */
+typedef struct ex_view {
+    int32_t status;  /* of the job */
+    int32_t attempt; /* the job's latest */
+    struct {
+        int64_t offset;
+        ex_buf data; /* empty: nothing there */
+    } pieces[2];     /* of stdout, of stderr */
+} ex_view;
+
+void ex_view_init(ex_view *view);
+void ex_view_reset(ex_view *view);
+void ex_view_clear(ex_view *view);
+executr_status ex_view_status(const ex_view *view, executr_error *err)
+    EXECUTR_CHECKED;
+
 typedef struct ex_rules {
     int64_t heartbeat_timeout_ms;
     int32_t max_lost_attempts;
@@ -200,6 +228,31 @@ typedef struct ex_store_ops {
      * `out`; empty behind the last. */
     executr_status (*binary_read)(
         executr_store *store, const char *sha256, int32_t part, ex_buf *out,
+        executr_error *err);
+
+    /*
+     * Live output: what running jobs print, for those who follow them. It is
+     * not durable and never in the way of anything else: a heartbeat's verdict
+     * on a kept lease is _FOLLOWED while its job is followed, pieces are taken
+     * for followed jobs only, and upkeep drops them soon after.
+     */
+    executr_status (*live_follow)(
+        executr_store *store, const ex_uuid *id, int64_t for_ms,
+        executr_error *err);
+    /* E_LOST, E_NOT_FOUND. *followed 0: nobody wants it. */
+    executr_status (*live_put)(
+        executr_store *store, const ex_piece *piece, int32_t *followed,
+        executr_error *err);
+    /*
+     * Where the job stands, and of each stream of this attempt the first piece
+     * that reaches behind byte `from` (negative: not wanted). E_NOT_FOUND.
+     */
+    executr_status (*live_read)(
+        executr_store *store, const ex_uuid *id, int32_t attempt,
+        const int64_t from[2], ex_view *out, executr_error *err);
+    /* Append the outputs of an attempt that ended; nothing if there is none. */
+    executr_status (*attempt_output)(
+        executr_store *store, const ex_uuid *id, int32_t attempt, ex_buf out[2],
         executr_error *err);
 
     executr_status (*ping)(executr_store *store, executr_error *err);

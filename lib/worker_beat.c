@@ -139,6 +139,7 @@ static void judge(
         return;
     switch (lease->verdict) {
     case EXECUTR_LEASE_KEPT:
+    case EXECUTR_LEASE_FOLLOWED:
         ex_work_renew(worker, work);
         break;
     case EXECUTR_LEASE_CANCEL:

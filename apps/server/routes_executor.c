@@ -33,6 +33,7 @@ static void put_verdict(
 {
     switch (verdict) {
     case EXECUTR_LEASE_KEPT:
+    case EXECUTR_LEASE_FOLLOWED: /* told to whole heartbeats */
         response->status = 204;
         break;
     case EXECUTR_LEASE_CANCEL:

@@ -182,9 +182,11 @@ typedef struct executr_lease {
 
 enum {
     EXECUTR_LEASE_KEPT = 1,
-    EXECUTR_LEASE_CANCEL = 2, /* kept, and the job shall stop */
-    EXECUTR_LEASE_LOST = 3,   /* not its job (any more): kill it */
-    EXECUTR_LEASE_UNKNOWN = 4 /* no such job: lost */
+    EXECUTR_LEASE_CANCEL = 2,  /* kept, and the job shall stop */
+    EXECUTR_LEASE_LOST = 3,    /* not its job (any more): kill it */
+    EXECUTR_LEASE_UNKNOWN = 4, /* no such job: lost */
+    /* kept, and somebody follows its output: send it (put_output) */
+    EXECUTR_LEASE_FOLLOWED = 5
 };
 
 /* The state of an executor, as its heartbeat tells it. */
@@ -263,6 +265,84 @@ typedef struct executr_filter {
  */
 EXECUTR_API executr_status executr_queue_cancel_matching(
     executr_queue *queue, const executr_filter *filter, int64_t *cancelled,
+    executr_error *err) EXECUTR_CHECKED;
+
+/*
+ * Live output. Whoever wants what a job prints while it runs follows it; its
+ * executor hears of that with its next heartbeat (EXECUTR_LEASE_FOLLOWED) and
+ * puts pieces until it is told that nobody follows any more. Pieces are kept
+ * for a moment only, are bounded per stream, and never touch the job. Streams
+ * are 1 (stdout) and 2 (stderr); an offset counts the bytes that an attempt
+ * wrote to a stream, those that were dropped too.
+ */
+typedef struct executr_output {
+    uint32_t struct_size;
+    int32_t attempt; /* 0: the one under way */
+    const char *job_id;
+    int32_t stream;
+    int32_t reserved; /* 0 */
+    int64_t offset;   /* of the first byte */
+    const void *data; /* any bytes */
+    size_t length;    /* at most EXECUTR_OUTPUT_MAX */
+} executr_output;
+
+#define EXECUTR_OUTPUT_MAX 1048576
+
+/* clang-format off */
+#define EXECUTR_OUTPUT_INIT \
+    {sizeof(executr_output), 0, NULL, 0, 0, 0, NULL, 0}
+/* clang-format on */
+
+/*
+ * Put a piece of what a running attempt of this executor printed, in order.
+ * *followed is 0 when nobody wants any (now). E_LOST: not its attempt (any
+ * more). E_NOT_FOUND.
+ */
+EXECUTR_API executr_status executr_queue_put_output(
+    executr_queue *queue, const char *executor_id, const executr_output *output,
+    int32_t *followed, executr_error *err) EXECUTR_CHECKED;
+
+/*
+ * What a follower is told: bytes of a stream from `offset` on, in order and
+ * each once; or, with offset -1, a line that is no output but says what was
+ * skipped. Anything but 0 stops following (E_CALLBACK).
+ */
+typedef int32_t (*executr_output_write)(
+    void *ctx, int32_t stream, int32_t attempt, int64_t offset,
+    const void *data, size_t length);
+
+/*
+ * Where to begin, and after the call where it ended: handed in again it goes
+ * on there. `attempt` 0 is the attempt under way, of a pending job the next
+ * one, of a job that is over the last.
+ */
+typedef struct executr_follow {
+    uint32_t struct_size;
+    int32_t attempt;
+    const char *job_id;
+    int32_t streams;  /* bits 1 << stream; 0: both */
+    int32_t reserved; /* 0 */
+    int64_t stdout_offset;
+    int64_t stderr_offset;
+    executr_output_write write;
+    int32_t (*idle)(void *ctx); /* asked several times a second, or NULL;
+                                   anything but 0 stops (E_CANCELLED) */
+    void *ctx;
+} executr_follow;
+
+/* clang-format off */
+#define EXECUTR_FOLLOW_INIT \
+    {sizeof(executr_follow), 0, NULL, 0, 0, 0, 0, NULL, NULL, NULL}
+/* clang-format on */
+
+/*
+ * Tell what a job prints until it is over, attempt after attempt, each from
+ * its beginning. What is not told live comes at an attempt's end out of its
+ * output: all of it unless that was too long to be kept. Blocks; a store that
+ * is away is waited for. E_NOT_FOUND; E_UNAVAILABLE: the queue is draining.
+ */
+EXECUTR_API executr_status executr_queue_follow(
+    executr_queue *queue, executr_follow *follow,
     executr_error *err) EXECUTR_CHECKED;
 
 /*

@@ -255,5 +255,16 @@ executr_status ex_pg_binary_size(
 executr_status ex_pg_binary_read(
     executr_store *base, const char *sha256, int32_t part, ex_buf *out,
     executr_error *err);
+executr_status ex_pg_live_follow(
+    executr_store *base, const ex_uuid *id, int64_t for_ms, executr_error *err);
+executr_status ex_pg_live_put(
+    executr_store *base, const ex_piece *piece, int32_t *followed,
+    executr_error *err);
+executr_status ex_pg_live_read(
+    executr_store *base, const ex_uuid *id, int32_t attempt,
+    const int64_t from[2], ex_view *out, executr_error *err);
+executr_status ex_pg_attempt_output(
+    executr_store *base, const ex_uuid *id, int32_t attempt, ex_buf out[2],
+    executr_error *err);
 
 #endif

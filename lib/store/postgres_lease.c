@@ -117,7 +117,8 @@ static executr_status beat_chunk(
     add_leases(&p, beats, count);
     executr_status st = ex_pg_query(
         session,
-        "SELECT * FROM executr_heartbeat($1, $2, $3, $4, $5, $6, $7, $8, $9,"
+        "SELECT * FROM executr_heartbeat_live($1, $2, $3, $4, $5, $6, $7, $8, "
+        "$9,"
         " $10, $11, $12)",
         &p, &rows, err);
     for (int row = 0; !st && row < PQntuples(rows); row++) {

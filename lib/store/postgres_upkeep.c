@@ -39,6 +39,10 @@ executr_status ex_pg_upkeep(
     }
     PQclear(rows);
     ex_params_clear(&p);
+    if (!st)
+        st = ex_pg_once(
+            store, EX_PG_REPEATABLE, "SELECT executr_live_sweep()", NULL, NULL,
+            err);
     return st;
 }
 

@@ -62,6 +62,7 @@ static void close_store(executr_store *base)
     pthread_mutex_destroy(&store->write_lock);
     pthread_mutex_destroy(&store->read_lock);
     pthread_cond_destroy(&store->read_free);
+    ex_live_close(&store->live);
     if (store->lock_fd >= 0)
         close(store->lock_fd);
     ex_free(store->path);
@@ -92,6 +93,10 @@ static const ex_store_ops operations = {
     .binary_drop = ex_sqlite_binary_drop,
     .binary_size = ex_sqlite_binary_size,
     .binary_read = ex_sqlite_binary_read,
+    .live_follow = ex_sqlite_live_follow,
+    .live_put = ex_sqlite_live_put,
+    .live_read = ex_sqlite_live_read,
+    .attempt_output = ex_sqlite_attempt_output,
     .ping = ping,
     .connections_active = connections_active,
     .close = close_store,
@@ -131,6 +136,7 @@ executr_status ex_store_sqlite_open(
     pthread_mutex_init(&store->write_lock, NULL);
     pthread_mutex_init(&store->read_lock, NULL);
     pthread_cond_init(&store->read_free, NULL);
+    ex_live_open(&store->live);
     st = ex_sqlite_take_file(store, url, err);
     if (!st)
         st = open_connections(store, err);

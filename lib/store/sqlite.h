@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 
 #include "store.h"
+#include "store/live.h"
 
 #define EX_SQLITE_READERS 4
 #define EX_SQLITE_STATEMENTS 128 /* of one connection; a power of two */
@@ -54,6 +55,7 @@ typedef struct ex_sqlite_store {
     ex_sqlite *idle[EX_SQLITE_READERS];
     int32_t idle_count;
     atomic_int active;
+    ex_live_memory live;
 } ex_sqlite_store;
 
 /* Connections (sqlite_open.c). Closing takes half-opened ones too. */
@@ -267,6 +269,20 @@ executr_status ex_sqlite_binary_size(
 executr_status ex_sqlite_binary_read(
     executr_store *base, const char *sha256, int32_t part, ex_buf *out,
     executr_error *err);
+executr_status ex_sqlite_live_follow(
+    executr_store *base, const ex_uuid *id, int64_t for_ms, executr_error *err);
+executr_status ex_sqlite_live_put(
+    executr_store *base, const ex_piece *piece, int32_t *followed,
+    executr_error *err);
+executr_status ex_sqlite_live_read(
+    executr_store *base, const ex_uuid *id, int32_t attempt,
+    const int64_t from[2], ex_view *out, executr_error *err);
+executr_status ex_sqlite_attempt_output(
+    executr_store *base, const ex_uuid *id, int32_t attempt, ex_buf out[2],
+    executr_error *err);
+/* Kept leases of jobs that are followed. */
+void ex_sqlite_live_mark(
+    ex_sqlite_store *store, ex_heartbeat *beats, size_t count);
 /* Drop a few uploads nobody has touched for a day. */
 executr_status ex_sqlite_sweep_uploads(
     ex_sqlite_store *store, executr_error *err) EXECUTR_CHECKED;

@@ -199,7 +199,10 @@ executr_status ex_sqlite_heartbeat(
         return st;
     for (size_t i = 0; i < count && !st; i++)
         st = beat_one(&store->writer, &beats[i], err);
-    return ex_sqlite_end_write(store, st, err);
+    st = ex_sqlite_end_write(store, st, err);
+    if (!st)
+        ex_sqlite_live_mark(store, beats, count);
+    return st;
 }
 
 static executr_status forget(
@@ -372,5 +375,6 @@ executr_status ex_sqlite_upkeep(
         st = reap_silent(db, rules, out, err);
     if (!st)
         st = ask_claimable(db, &out->claimable, err);
+    ex_live_sweep(&store->live);
     return ex_sqlite_end_write(store, st, err);
 }

@@ -118,6 +118,13 @@ Test(client_executor, heartbeat_sets_the_verdicts)
     answer(200, "{\"cancel\":[],\"lost\":[],\"lease\":\"soon\"}");
     cr_assert_eq(
         executr_client_heartbeat(client, &heartbeat, &err), EXECUTR_E_PROTOCOL);
+    answer(
+        200, "{\"cancel\":[\"" ID1 "\"],\"lost\":[],\"follow\":[\"" ID1
+             "\",\"" ID2 "\"]}");
+    cr_assert_eq(
+        executr_client_heartbeat(client, &heartbeat, &err), EXECUTR_OK);
+    cr_assert_eq(leases[0].verdict, EXECUTR_LEASE_CANCEL);
+    cr_assert_eq(leases[1].verdict, EXECUTR_LEASE_FOLLOWED);
 }
 
 Test(client_executor, goodbye_names_the_executor)

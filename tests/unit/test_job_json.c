@@ -372,4 +372,13 @@ Test(request_json, of_verdicts_says_what_to_stop)
         EXECUTR_OK);
     cr_expect_str_eq(
         text.data, "{\"cancel\":[],\"lost\":[],\"lease\":\"15s\"}");
+    ex_buf_reset(&text);
+    leases[0].verdict = EXECUTR_LEASE_FOLLOWED;
+    heartbeat.lease_count = 2;
+    heartbeat.lease_ms = 0;
+    cr_expect_eq(
+        executr_heartbeat_json(&heartbeat, ex_buf_write, &text, NULL),
+        EXECUTR_OK);
+    cr_expect_str_eq(
+        text.data, "{\"cancel\":[\"b\"],\"lost\":[],\"follow\":[\"a\"]}");
 }

@@ -114,6 +114,9 @@ FUNCTIONS = {
     "executr_queue_cancel": (I32, [HANDLE, TEXTS, SIZE, OUT_I32, ERR]),
     "executr_queue_cancel_matching": (
         I32, [HANDLE, POINTER(s.Filter), OUT_I64, ERR]),
+    "executr_queue_put_output": (
+        I32, [HANDLE, TEXT, POINTER(s.Output), OUT_I32, ERR]),
+    "executr_queue_follow": (I32, [HANDLE, POINTER(s.Follow), ERR]),
     "executr_queue_retry": (I32, [HANDLE, TEXT, OUT_HANDLE, ERR]),
     "executr_queue_get": (I32, [HANDLE, TEXT, I32, OUT_HANDLE, ERR]),
     "executr_queue_list": (

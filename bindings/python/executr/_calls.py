@@ -48,7 +48,8 @@ class Page(list):
 
 
 STATUSES = {"completed": 2, "failed": 3}
-VERDICTS = {1: "kept", 2: "cancel", 3: "lost", 4: "unknown"}
+VERDICTS = {1: "kept", 2: "cancel", 3: "lost", 4: "unknown",
+            5: "followed"}
 
 
 def pointers(structs, kind):
@@ -188,7 +189,8 @@ class Calls(Handle):
     def heartbeat(self, executor_id, executor_ip, leases=(), max_jobs=1):
         """
         Keep the leases ((job id, attempt), …) of an executor alive: gives
-        kept, cancel, lost or unknown for each job id.
+        kept, cancel, lost, unknown or followed (kept, and somebody wants its
+        output) for each job id.
         """
         array = (s.Lease * len(leases))()
         for lease, (job_id, attempt) in zip(array, leases):

@@ -13,6 +13,9 @@ NOTIFY = CFUNCTYPE(
 WRITE = CFUNCTYPE(c_int32, c_void_p, c_void_p, c_size_t)
 READ = CFUNCTYPE(c_int32, c_void_p, c_void_p, c_size_t, POINTER(c_size_t))
 PROGRESS = CFUNCTYPE(c_int32, c_void_p, c_int64, c_int64)
+OUTPUT_WRITE = CFUNCTYPE(
+    c_int32, c_void_p, c_int32, c_int32, c_int64, c_void_p, c_size_t)
+IDLE = CFUNCTYPE(c_int32, c_void_p)
 
 
 class Error(ctypes.Structure):
@@ -105,6 +108,23 @@ class Heartbeat(Sized):
         ("cache_hits", c_int64), ("cache_misses", c_int64),
         ("cache_bytes", c_int64), ("cache_max_bytes", c_int64),
         ("lease_ms", c_int64)]
+
+
+class Output(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32), ("attempt", c_int32),
+        ("job_id", c_char_p),
+        ("stream", c_int32), ("reserved", c_int32),
+        ("offset", c_int64), ("data", c_void_p), ("length", c_size_t)]
+
+
+class Follow(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32), ("attempt", c_int32),
+        ("job_id", c_char_p),
+        ("streams", c_int32), ("reserved", c_int32),
+        ("stdout_offset", c_int64), ("stderr_offset", c_int64),
+        ("write", OUTPUT_WRITE), ("idle", IDLE), ("ctx", c_void_p)]
 
 
 class Filter(Sized):
