@@ -195,8 +195,10 @@ executr_status executr_runner_open(
     runner->pid = getpid();
     ex_workdir_init(&runner->dir, &opt.log);
     ex_buf_init(&runner->abilities, ABILITIES_MOST);
-    runner->offers = EXECUTR_OFFER_TIMEOUT | EXECUTR_OFFER_BASIC;
+    runner->offers = EXECUTR_OFFER_TIMEOUT;
     st = take_options(runner, &opt, err);
+    if (!st)
+        st = ex_isolation_open(runner, &opt, err);
     if (!st)
         st = open_all(
             runner, opt.work_directory ? opt.work_directory : DEFAULT_DIRECTORY,
@@ -260,6 +262,7 @@ void executr_runner_free(executr_runner *runner)
     ex_child_stack_close(&runner->stack);
     ex_watch_close(runner, &runner->timer);
     ex_buf_clear(&runner->abilities);
+    ex_isolation_close(&runner->iso);
     if (runner->null_fd >= 0)
         close(runner->null_fd);
     if (runner->epoll_fd >= 0)

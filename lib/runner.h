@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "capture.h"
+#include "runner_isolate.h"
 
 /* Where a start failed, as the child tells it. */
 enum {
@@ -40,6 +41,7 @@ typedef struct ex_launch {
     ex_rlimit rlimits[EX_RLIMITS];
     size_t rlimit_count;
     int32_t isolation; /* EXECUTR_ISOLATION_…, never unset */
+    const ex_isolation *iso;
     /* Its deadline, EX_STRUCK when the guard has killed what it found: then
      * there must be no program. NULL: none. */
     const _Atomic int64_t *deadline;
@@ -73,10 +75,11 @@ int ex_spawn(
 typedef struct ex_doomed ex_doomed;
 typedef struct ex_workdir {
     executr_log log;
-    int root_fd;     /* the work directory */
-    int fd;          /* ours in it, locked */
-    char name[40];   /* its name */
-    uint64_t serial; /* names what waits for removal */
+    int root_fd;         /* the work directory */
+    int fd;              /* ours in it, locked */
+    char name[40];       /* its name */
+    uint64_t serial;     /* names what waits for removal */
+    const ex_user *user; /* whose the programs' directories are; or NULL */
     int32_t has_thread;
     pthread_t thread;
     pthread_mutex_t lock; /* guards what follows */
@@ -170,8 +173,9 @@ typedef struct ex_run {
     struct ex_run *next_by_pid;
     uint64_t token;
     int32_t state;
-    int32_t tries;   /* of a start */
-    int32_t looks;   /* for strays */
+    int32_t tries; /* of a start */
+    int32_t looks; /* for strays */
+    int32_t isolation;
     int32_t stopped; /* outcome of a stop or timeout that was signalled; 0 */
     int32_t killed;  /* SIGKILL was sent */
     pid_t pid;
@@ -241,6 +245,7 @@ struct executr_runner {
     size_t stuck_count;
     ex_run *by_pid[EX_PID_BUCKETS];
     ex_child_stack stack;
+    ex_isolation iso;
     ex_workdir dir;
     char bite[EX_BITE]; /* of output, on its way to a capture */
 };
@@ -332,6 +337,11 @@ void ex_deadline_clear(ex_run *run);
  * next, and a new one of a program under way. */
 void ex_runner_next_deadline(executr_runner *runner, int64_t at_us);
 void ex_runner_deadline(executr_runner *runner, uint64_t token, int64_t at_us);
+
+/* Find out what can be given; E_UNSUPPORTED: not what the options ask for. */
+executr_status ex_isolation_open(
+    executr_runner *runner, const executr_runner_options *options,
+    executr_error *err) EXECUTR_CHECKED;
 
 ex_run *ex_run_by_pid(const executr_runner *runner, pid_t pid);
 

@@ -209,6 +209,20 @@ void ex_workdir_init(ex_workdir *dir, const executr_log *log)
     pthread_cond_init(&dir->wake, NULL);
 }
 
+/* Programs of another user have to get through to their directories. */
+static executr_status let_through(
+    const ex_workdir *dir, int fd, executr_error *err)
+{
+    struct stat info;
+
+    if (!dir->user)
+        return EXECUTR_OK;
+    if (fstat(fd, &info) != 0 ||
+        fchmod(fd, (info.st_mode & 07777) | S_IXGRP | S_IXOTH) != 0)
+        return ex_fail_errno(err, errno, "cannot open up a work directory");
+    return EXECUTR_OK;
+}
+
 executr_status ex_workdir_open(
     ex_workdir *dir, const char *path, executr_error *err)
 {
@@ -218,7 +232,28 @@ executr_status ex_workdir_open(
     while (!st && !done)
         st = open_own(dir, &done, err);
     if (!st)
+        st = let_through(dir, dir->root_fd, err);
+    if (!st)
+        st = let_through(dir, dir->fd, err);
+    if (!st)
         remove_dead(dir);
+    return st;
+}
+
+/* Nobody but us can put something else under that name: it is in a directory
+ * of ours. */
+static executr_status give_away(
+    const ex_workdir *dir, const char *name, executr_error *err)
+{
+    int flags = AT_SYMLINK_NOFOLLOW;
+
+    if (!dir->user ||
+        fchownat(dir->fd, name, dir->user->uid, dir->user->gid, flags) == 0)
+        return EXECUTR_OK;
+    executr_status st =
+        ex_start_failed(err, errno, "cannot give away a work directory");
+    if (unlinkat(dir->fd, name, AT_REMOVEDIR) != 0)
+        errno = 0;
     return st;
 }
 
@@ -226,7 +261,7 @@ executr_status ex_workdir_make(
     ex_workdir *dir, const char *name, executr_error *err)
 {
     if (mkdirat(dir->fd, name, 0700) == 0)
-        return EXECUTR_OK;
+        return give_away(dir, name, err);
     if (errno == EEXIST)
         return ex_fail(
             err, EXECUTR_E_CONFLICT, "a program named %s is under way", name);

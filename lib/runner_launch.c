@@ -169,6 +169,8 @@ executr_status ex_run_launch(
         .stderr_fd = run->err_fd,
         .mark = run->mark,
         .deadline = ex_deadline_of(run),
+        .isolation = run->isolation,
+        .iso = &runner->iso,
     };
     pid_t pid;
     int pidfd = -1;

@@ -6,6 +6,7 @@
 #include "runner.h"
 
 #include <errno.h>
+#include <executr/job.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
@@ -21,15 +22,7 @@
 
 #define STACK_BYTES ((size_t)64 * 1024)
 #define PAGE_BYTES ((size_t)4096)
-
-/*
- * The child lives in our memory, on its own stack, while we are suspended. It
- * makes bare system calls only: libc's wrappers look for a cancellation of the
- * thread that is suspended, and sanitizers replace them by code that counts
- * the child for that thread.
- */
-#define CHILD_CODE                                                             \
-    __attribute__((no_sanitize("address", "undefined", "thread")))
+#define PROGRAM_FD 3
 
 #if defined(__SANITIZE_THREAD__)
 /* The thread sanitizer takes clone for fork: as the child shares our memory, it
@@ -65,7 +58,7 @@ void ex_child_stack_close(ex_child_stack *stack)
  * must not run in the child. libc would refuse the two signals it keeps for
  * itself; the kernel's struct is all zero for "default".
  */
-CHILD_CODE static int reset_signals(void)
+EX_CHILD_CODE static int reset_signals(void)
 {
     static const unsigned long kernel_default[8];
     static const uint64_t nothing;
@@ -81,18 +74,27 @@ CHILD_CODE static int reset_signals(void)
     return 0;
 }
 
-/* stdin, stdout and stderr, and nothing else. */
-CHILD_CODE static int set_descriptors(const ex_launch *launch)
+/*
+ * stdin, stdout and stderr, and nothing else; but of the program, if it is open
+ * for exec, as number 3.
+ */
+EX_CHILD_CODE static int set_descriptors(const ex_launch *launch, int program)
 {
+    unsigned first = 3;
+
     if (syscall(SYS_dup3, launch->stdin_fd, 0, 0) < 0 ||
         syscall(SYS_dup3, launch->stdout_fd, 1, 0) < 0 ||
-        syscall(SYS_dup3, launch->stderr_fd, 2, 0) < 0 ||
-        syscall(SYS_close_range, 3U, ~0U, 0U) != 0)
+        syscall(SYS_dup3, launch->stderr_fd, 2, 0) < 0)
         return errno;
-    return 0;
+    if (program > PROGRAM_FD &&
+        syscall(SYS_dup3, program, PROGRAM_FD, O_CLOEXEC) < 0)
+        return errno;
+    if (program >= PROGRAM_FD)
+        first++;
+    return syscall(SYS_close_range, first, ~0U, 0U) == 0 ? 0 : errno;
 }
 
-CHILD_CODE static long set_limit(int resource, uint64_t value)
+EX_CHILD_CODE static long set_limit(int resource, uint64_t value)
 {
     const uint64_t limit[2] = {value, value}; /* as the kernel has it */
 
@@ -100,7 +102,7 @@ CHILD_CODE static long set_limit(int resource, uint64_t value)
 }
 
 /* What may not be there or not be ours to set, and is no loss then. */
-CHILD_CODE static void set_optional(const ex_launch *launch)
+EX_CHILD_CODE static void set_optional(const ex_launch *launch)
 {
     if (launch->mark && set_limit(RLIMIT_RTTIME, launch->mark) != 0)
         errno = 0;
@@ -114,38 +116,66 @@ CHILD_CODE static void set_optional(const ex_launch *launch)
     syscall(SYS_close, fd);
 }
 
-/*
- * The one place where a child is made what a job is promised. Levels above
- * basic add theirs here.
- */
-CHILD_CODE static int set_up(const ex_launch *launch)
+/* The signal that ends us with our parent. It is forgotten when the user is
+ * changed, so this comes after that. */
+EX_CHILD_CODE static int die_with_parent(const ex_launch *launch)
+{
+    if (syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0)
+        return errno;
+    /* Had the parent died before that, no signal would ever come. */
+    return syscall(SYS_getppid) == launch->parent ? 0 : ESRCH;
+}
+
+/* Another user may not reach the file by its path, but may execute it. */
+EX_CHILD_CODE static int open_program(const ex_launch *launch)
+{
+    if (!launch->iso->user.set)
+        return -1;
+    return (int)syscall(SYS_openat, AT_FDCWD, launch->path, O_PATH | O_CLOEXEC);
+}
+
+/* The one place where a child is made what a job is promised. */
+EX_CHILD_CODE static int set_up(const ex_launch *launch)
 {
     int number = ex_child_limits(launch);
     if (number)
         return number;
-    if (syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0)
-        return errno;
-    /* Had the parent died before that, no signal would ever come. */
-    if (syscall(SYS_getppid) != launch->parent)
-        return ESRCH;
     if (syscall(SYS_setsid) < 0)
         return errno;
     if (syscall(SYS_fchdir, launch->directory_fd) != 0 ||
         syscall(SYS_chdir, launch->directory) != 0)
         return errno;
     set_optional(launch);
-    number = set_descriptors(launch);
+    number = set_descriptors(launch, open_program(launch));
     if (number)
         return number;
-    syscall(SYS_umask, 077);
-    if (set_limit(RLIMIT_CORE, 0) != 0)
-        return errno;
-    if (syscall(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
-        return errno;
-    return reset_signals();
+    if (launch->isolation >= EXECUTR_ISOLATION_BASIC) {
+        syscall(SYS_umask, 077);
+        if (set_limit(RLIMIT_CORE, 0) != 0)
+            return errno;
+    }
+    number = ex_child_become(launch->iso, launch->isolation);
+    if (!number)
+        number = die_with_parent(launch);
+    return number ? number : reset_signals();
 }
 
-CHILD_CODE static int child_main(void *arg)
+EX_CHILD_CODE static int execute(const ex_launch *launch)
+{
+    const char *path = launch->path;
+
+    syscall(SYS_execve, path, launch->argv, launch->envp);
+    int number = errno;
+    if (number != EACCES || !launch->iso->user.set)
+        return number;
+    /* ENOENT: a script, whose interpreter could not reach it either. */
+    syscall(
+        SYS_execveat, PROGRAM_FD, "", launch->argv, launch->envp,
+        AT_EMPTY_PATH);
+    return errno == ENOENT || errno == EBADF ? number : errno;
+}
+
+EX_CHILD_CODE static int child_main(void *arg)
 {
     ex_launch *launch = arg;
 
@@ -160,8 +190,7 @@ CHILD_CODE static int child_main(void *arg)
         launch->error = ETIME;
         return 127;
     }
-    syscall(SYS_execve, launch->path, launch->argv, launch->envp);
-    launch->error = errno;
+    launch->error = execute(launch);
     return 127;
 }
 

@@ -51,10 +51,6 @@ static executr_status check(const executr_program *program, executr_error *err)
         return ex_fail_field(
             err, "timeout_ms",
             "timeout_ms and kill_grace_ms must be 0 to 366 days");
-    if (program->isolation > EXECUTR_ISOLATION_BASIC)
-        return ex_fail(
-            err, EXECUTR_E_UNSUPPORTED,
-            "isolation above basic can't be given here");
     executr_status st = check_name(program->name, err);
     if (!st)
         st = check_strings(
@@ -124,6 +120,8 @@ static executr_status make_run(
     run->kill_at_us = EX_NEVER;
     run->drain_until_us = EX_NEVER;
     run->look_at_us = EX_NEVER;
+    run->isolation =
+        program->isolation ? program->isolation : runner->iso.standard;
     run->timeout_ms = program->timeout_ms;
     run->grace_ms =
         program->kill_grace_ms ? program->kill_grace_ms : runner->kill_grace_ms;
@@ -234,6 +232,8 @@ executr_status executr_runner_start(
         st = check(&given, err);
     if (!st)
         st = ex_limits_check(runner, &given, err);
+    if (!st)
+        st = ex_isolation_check(&runner->iso, given.isolation, err);
     if (!st)
         st = check_free(runner, token, err);
     if (!st)

@@ -90,6 +90,7 @@ Test(runner_guard, t35_program_whose_deadline_has_struck_is_not_executed)
     const char *envp[] = {NULL};
     ex_child_stack stack = {0};
     int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    const ex_isolation plain = {.has_caps = 0};
     ex_launch launch = {
         .path = argv[0],
         .argv = argv,
@@ -99,6 +100,7 @@ Test(runner_guard, t35_program_whose_deadline_has_struck_is_not_executed)
         .stdin_fd = null_fd,
         .stdout_fd = null_fd,
         .stderr_fd = null_fd,
+        .iso = &plain,
         .deadline = &struck};
     pid_t pid;
     int pidfd;
