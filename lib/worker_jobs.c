@@ -108,14 +108,45 @@ static int may_pass(executr_status status)
            status == EXECUTR_E_INTERNAL || status == EXECUTR_E_CALLBACK;
 }
 
+/*
+ * A binary that the server itself keeps can't be had while that is away, which
+ * is not the job's fault: it waits as long as it is held, and whether it still
+ * is, the server says when it is back.
+ */
+static int is_outage(const ex_work *work, executr_status status)
+{
+    return executr_status_retriable(status) &&
+           !executr_job_binary_url(work->job)[0];
+}
+
+static void await_server(
+    executr_worker *worker, ex_work *work, const executr_error *err)
+{
+    ex_log(
+        &worker->log, work->tries == 0 ? EXECUTR_LOG_WARN : EXECUTR_LOG_DEBUG,
+        "cannot fetch a binary from the server, trying again", "job_id",
+        work->job_id, "error", err->message, NULL);
+    if (work->tries < TRIES - 1)
+        work->tries++;
+    int64_t delay = ex_reconnect_delay_ms(
+        work->tries, BACKOFF_MS, worker->options.poll_interval_ms,
+        ex_worker_random(worker));
+    work->due_us = ex_monotonic_us() + delay * 1000;
+}
+
 static void fetch_failed(
     executr_worker *worker, ex_work *work, executr_status status,
     const executr_error *err)
 {
     char message[560];
 
+    work->state = EX_WORK_WAITING;
     if (status == EXECUTR_E_IO || status == EXECUTR_E_NOMEM) {
         ex_work_machine_failed(worker, work, err);
+        return;
+    }
+    if (is_outage(work, status)) {
+        await_server(worker, work, err);
         return;
     }
     if (may_pass(status) && try_later(worker, work))

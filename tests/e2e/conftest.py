@@ -4,6 +4,7 @@
 import pytest
 
 import harness
+from proxy import Proxy
 
 BOTH = ["sqlite", "postgres"]
 
@@ -29,7 +30,7 @@ class Lab:
 
     def __init__(self, place, store):
         self.place, self.store = place, store
-        self.programs = []
+        self.programs, self.proxies = [], []
 
     def _keep(self, program):
         self.programs.append(program)
@@ -51,6 +52,11 @@ class Lab:
         return self._keep(
             harness.Program(self.place, name, *arguments, **more))
 
+    def proxy(self, server):
+        """A network in front of this server and those that replace it."""
+        self.proxies.append(Proxy(server.port))
+        return self.proxies[-1]
+
     def cli(self, server=None):
         return harness.Cli(self.place, server and server.url)
 
@@ -61,6 +67,8 @@ class Lab:
         """Executors first, while there is a server to take their leave."""
         for program in reversed(self.programs):
             program.kill()
+        for proxy in self.proxies:
+            proxy.close()
         self.store.drop()
 
 

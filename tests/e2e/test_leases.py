@@ -316,7 +316,7 @@ def test_an_outage_of_the_server_costs_nobody_a_job(lab):
     job = submit_script(
         lab, server, f"until [ -e {gate} ]; do sleep 0.05; done; echo $$")
     worker = lab.executor(server, *FAST)
-    server.api.wait_status(job, "running")
+    harness.until(lambda: processes_in(worker.work), "it runs")
     server.kill()
     time.sleep(3)
     server = lab.restart(server)
@@ -329,6 +329,24 @@ def test_an_outage_of_the_server_costs_nobody_a_job(lab):
     server = lab.restart(server)
     done = server.api.wait(job)
     assert done["status"] == "completed" and done["attempt"] == 1
+    invariants.check(lab.store)
+
+
+def test_an_outage_before_the_fetch_costs_nobody_a_job(lab):
+    """What the executor holds and has not fetched yet waits for the server."""
+    server = lab.server("--heartbeat-timeout", "2s")
+    proxy = lab.proxy(server)
+    proxy.refuse("/binaries/")
+    worker = lab.executor(proxy.url, *FAST)
+    job = submit_script(lab, server, "echo $$")
+    worker.wait_for("cannot fetch a binary from the server, trying again")
+    server.kill()
+    time.sleep(3)
+    server = lab.restart(server)
+    proxy.refuse(None)
+    done = server.api.wait(job)
+    assert done["status"] == "completed" and done["attempt"] == 1
+    assert "fetch_failed" not in worker.text
     invariants.check(lab.store)
 
 

@@ -129,6 +129,32 @@ Test(worker_remote, server_that_is_away_is_waited_for)
     stop_worker(1);
 }
 
+/* More tries than an executor has for a binary of any other place. */
+Test(worker_remote, t30_binary_of_a_server_that_is_away_is_waited_for)
+{
+    static char data[4 * 1024 * 1024];
+    char path[128];
+
+    options.heartbeat_interval_ms = 60000;
+    add_job(1, 0, "pid");
+    snprintf(path, sizeof path, "/api/v1/binaries/%s", job_sha256());
+    http_fixture_add(
+        server, &(http_script){.method = "GET", .path = path, .drop = 1});
+    start_remote("1m");
+    while (http_fixture_requests(server) < 20)
+        usleep(1000);
+    cr_expect_not(strstr(http_fixture_body(server), "fetch_failed"));
+    FILE *file = fopen(TEST_JOB, "re");
+    cr_assert(file != NULL);
+    size_t length = fread(data, 1, sizeof data, file);
+    fclose(file);
+    http_fixture_add(
+        server,
+        &(http_script){
+            .method = "GET", .path = path, .body = data, .length = length});
+    wait_for_pid("pid");
+}
+
 static const char *wait_for_report(void)
 {
     do {
