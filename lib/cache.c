@@ -11,6 +11,9 @@
 #include "base/alloc.h"
 #include "base/fail.h"
 #include "base/log.h"
+#include "base/options.h"
+
+#define LOOK_MS 20 /* between looks at a lock of another process */
 
 /* The link that leads to the entry of a hash, or to NULL. */
 static ex_entry **find(executr_cache *cache, const char *sha256)
@@ -77,6 +80,8 @@ static int same_origin(const ex_origin *a, const ex_origin *b)
 {
     if (a->fetch || b->fetch)
         return a->fetch == b->fetch && a->fetch_ctx == b->fetch_ctx;
+    if (a->trusted != b->trusted)
+        return 0;
     return a->url && b->url && strcmp(a->url, b->url) == 0;
 }
 
@@ -94,15 +99,21 @@ static executr_status wait_free(
     while (!st && entry->busy) {
         uint64_t turn = entry->turn;
         int same = same_origin(entry->origin, origin);
-        while (entry->busy && entry->turn == turn)
+        while (entry->busy && entry->turn == turn &&
+               !ex_cancelled(origin->cancel))
             pthread_cond_wait(&cache->changed, &cache->mutex);
-        if (same && entry->failed_turn == turn) {
+        if (ex_cancelled(origin->cancel)) {
+            st = ex_cache_fail_cancelled(err);
+        } else if (same && entry->failed_turn == turn) {
             st = entry->failure.status;
             if (err)
                 *err = entry->failure;
         }
     }
     entry->waiting--;
+    /* We may have been the last one that it was fetched for. */
+    if (entry->busy)
+        ex_cache_wake(entry);
     return st;
 }
 
@@ -138,6 +149,21 @@ static executr_status enter(
     return EXECUTR_OK;
 }
 
+/* Other processes can't wake us, so we look; given up, we stop looking. */
+static executr_status lock_fetch(
+    executr_cache *cache, const ex_entry *entry, executr_error *err)
+{
+    for (;;) {
+        int got;
+        if (ex_cache_given_up(cache, entry))
+            return ex_cache_fail_cancelled(err);
+        executr_status st = ex_cache_lock_fetch(entry->lock_fd, &got, err);
+        if (st || got)
+            return st;
+        ex_cache_doze(cache, entry, LOOK_MS);
+    }
+}
+
 /*
  * Lock the hash against eviction and see that its file is there, fetched by
  * somebody or by us. Runs without the mutex, with the entry busy.
@@ -146,8 +172,6 @@ static executr_status acquire(
     executr_cache *cache, ex_entry *entry, const ex_origin *origin, int *good,
     int *fetched, executr_error *err)
 {
-    int got;
-
     *good = 0;
     executr_status st = EXECUTR_OK;
     int peeks = !origin->url && !origin->fetch;
@@ -159,7 +183,7 @@ static executr_status acquire(
         st = ex_cache_check(cache, entry, good, err);
     if (st || *good || peeks)
         return st;
-    st = ex_cache_lock_fetch(entry->lock_fd, 1, &got, err);
+    st = lock_fetch(cache, entry, err);
     if (st)
         return st;
     /* Another process may have fetched it while we waited for the lock. */
@@ -191,7 +215,7 @@ static int leave(
     pthread_mutex_lock(&cache->mutex);
     entry->busy = 0;
     entry->origin = NULL;
-    if (st) {
+    if (st && st != EXECUTR_E_CANCELLED) {
         entry->failed_turn = entry->turn;
         entry->failure = *err;
         entry->failure.status = st;
@@ -260,7 +284,7 @@ executr_status executr_cache_peek(
     executr_cache *cache, const char *sha256, executr_pin **out,
     executr_error *err)
 {
-    static const ex_origin nowhere = {NULL, NULL, NULL};
+    static const ex_origin nowhere;
 
     return pin(cache, sha256, &nowhere, out, err);
 }
@@ -270,13 +294,40 @@ executr_status executr_cache_get(
     executr_cache *cache, const char *sha256, const char *url,
     executr_fetch fetch, void *fetch_ctx, executr_pin **out, executr_error *err)
 {
-    ex_origin origin = {url, fetch, fetch_ctx};
+    executr_cache_request request = EXECUTR_CACHE_REQUEST_INIT;
+
+    request.sha256 = sha256;
+    request.url = url;
+    request.fetch = fetch;
+    request.fetch_ctx = fetch_ctx;
+    return executr_cache_obtain(cache, &request, out, err);
+}
+
+executr_status executr_cache_obtain(
+    executr_cache *cache, const executr_cache_request *request,
+    executr_pin **out, executr_error *err)
+{
+    executr_cache_request r;
 
     *out = NULL;
-    if (!fetch && (!url || !*url))
+    executr_status st = ex_options_read(&r, sizeof r, sizeof r, request, err);
+    if (st)
+        return st;
+    if (!r.fetch && (!r.url || !*r.url))
         return ex_fail_field(
             err, "url", "a binary can't be fetched without a URL");
-    return pin(cache, sha256, &origin, out, err);
+    const ex_origin origin = {
+        .url = r.url,
+        .token = r.token,
+        .trusted = r.trusted || r.token,
+        .fetch = r.fetch,
+        .fetch_ctx = r.fetch_ctx,
+        .cancel = r.cancel};
+    ex_cancel_watch(r.cancel, cache);
+    st = ex_cancelled(r.cancel) ? ex_cache_fail_cancelled(err)
+                                : pin(cache, r.sha256, &origin, out, err);
+    ex_cancel_watch(r.cancel, NULL);
+    return st;
 }
 
 const char *executr_pin_path(const executr_pin *p)

@@ -3,7 +3,8 @@
  * The insides of the cache, shared by its files. On disk:
  *
  *   objects/ab/abcd…  the executables, mode 0555, whole and hashed
- *   tmp/abcd…         downloads under way, or left by a crash
+ *   tmp/abcd…         downloads under way, or broken off
+ *   tmp/abcd….from    where such a download is from, to continue it
  *   locks/abcd…       one empty file a hash; its mtime is the last use
  *
  * Two bytes of a lock file are locked, by open file description, so that
@@ -22,6 +23,7 @@
 #include <executr/cache.h>
 #include <limits.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -30,6 +32,7 @@
 
 #define EX_CACHE_SLOTS 256
 #define EX_CACHE_IDLE 4 /* HTTP handles kept */
+#define EX_CACHE_NOTE ".from"
 
 enum {
     EX_CACHE_PINNED = 0,
@@ -54,12 +57,13 @@ typedef struct ex_entry {
     struct ex_entry *next;
     char sha256[EX_SHA256_HEX];
     int32_t busy;    /* a thread verifies or fetches it */
-    int32_t waiting; /* threads that wait for it to be done */
+    int32_t waiting; /* threads that wait for it, but for cancelled ones */
     int64_t pins;
     int lock_fd;      /* holds byte 0 while pins > 0; else -1 */
     int32_t verified; /* `stamp` is of the file that hashed right */
     ex_stamp stamp;
     const struct ex_origin *origin; /* of the thread that made it busy */
+    ex_http *http;                  /* what that thread waits in, or NULL */
     uint64_t turn;                  /* counts the ends of being busy */
     uint64_t failed_turn;           /* the last one that failed, and how */
     executr_error failure;
@@ -69,9 +73,18 @@ typedef struct ex_entry {
 /* Where a binary may be fetched from; no URL and no fetch: nowhere. */
 typedef struct ex_origin {
     const char *url;
+    const char *token;
+    int32_t trusted;
     executr_fetch fetch;
     void *fetch_ctx;
+    executr_cancel *cancel;
 } ex_origin;
+
+struct executr_cancel {
+    atomic_int called;
+    pthread_mutex_t mutex; /* taken before that of the cache */
+    executr_cache *cache;  /* where a call is under way, or NULL */
+};
 
 struct executr_cache {
     pthread_mutex_t mutex;
@@ -81,6 +94,8 @@ struct executr_cache {
     int64_t max_bytes;
     int64_t max_binary_bytes;
     int64_t network_timeout_ms;
+    int64_t max_download_ms;
+    int32_t allow_link_local;
     executr_log log;
     ex_entry *slots[EX_CACHE_SLOTS];
     ex_http *idle[EX_CACHE_IDLE];
@@ -116,15 +131,22 @@ executr_status ex_cache_make_dirs(executr_cache *cache, executr_error *err)
 executr_status ex_cache_lock(
     executr_cache *cache, const char *sha256, int evict, int *fd,
     executr_error *err) EXECUTR_CHECKED;
-/* Lock byte 1; *got 0 if `wait` is 0 and somebody holds it. */
-executr_status ex_cache_lock_fetch(
-    int fd, int wait, int *got, executr_error *err) EXECUTR_CHECKED;
+/* Lock byte 1, without waiting; *got 0 if somebody holds it. */
+executr_status ex_cache_lock_fetch(int fd, int *got, executr_error *err)
+    EXECUTR_CHECKED;
 void ex_cache_unlock_fetch(int fd);
+/* Does anybody hold the lock on this byte of a hash? Takes none itself. */
+int ex_cache_is_locked(
+    const executr_cache *cache, const char *sha256, int byte);
 
 /* Is the file under its name the one that hashed right? Hashes it if this
  * handle has not seen it yet. Needs the entry busy and byte 0 locked. */
 executr_status ex_cache_check(
     executr_cache *cache, ex_entry *entry, int *good,
+    executr_error *err) EXECUTR_CHECKED;
+/* Is the open file an executable that hashes so? `stamp` is set if it is. */
+executr_status ex_cache_verify_fd(
+    int fd, const char *sha256, const char *path, int *good, ex_stamp *stamp,
     executr_error *err) EXECUTR_CHECKED;
 /* The same by a look at its inode alone. */
 int ex_cache_unchanged(const ex_entry *entry);
@@ -142,13 +164,26 @@ executr_status ex_cache_evict(
 executr_status ex_cache_free_disk(
     executr_cache *cache, int64_t bytes, int64_t *freed,
     executr_error *err) EXECUTR_CHECKED;
-/* Remove what crashed fetches left behind. */
+/* Remove what crashed fetches left behind and nobody can continue. */
 void ex_cache_sweep(executr_cache *cache);
 /* Remove the lock file of a hash that has no executable, if nobody holds it. */
 void ex_cache_drop_lock(executr_cache *cache, const char *sha256);
 
 /* cache.c: an evicted hash is forgotten unless somebody is at it. */
 void ex_cache_forget(executr_cache *cache, const char *sha256);
+
+/* cache_cancel.c */
+
+int ex_cancelled(const executr_cancel *cancel); /* NULL: no */
+/* Tell the cancel that a call is under way in the cache, or (NULL) over. */
+void ex_cancel_watch(executr_cancel *cancel, executr_cache *cache);
+/* 1 when nobody wants what the entry's busy thread is at. */
+int ex_cache_given_up(executr_cache *cache, const ex_entry *entry);
+/* Sleep as that thread, for up to `ms`; less if it is given up. */
+void ex_cache_doze(executr_cache *cache, const ex_entry *entry, int64_t ms);
+/* The entry's busy thread has to look; needs the mutex. */
+void ex_cache_wake(const ex_entry *entry);
+executr_status ex_cache_fail_cancelled(executr_error *err);
 
 /* cache_fetch.c */
 

@@ -3,7 +3,7 @@
  * Fetches one executable: beside its place, counted and hashed on the way,
  * then synced and renamed, so that what stands under a name is always whole.
  */
-#include "cache.h"
+#include "cache_fetch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,35 +14,16 @@
 #include "base/fail.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "base/time.h"
 
 #define LEAST_STEP (INT64_C(1) << 20)
-
-typedef struct download {
-    executr_cache *cache;
-    const ex_entry *entry;
-    ex_cache_path path; /* in tmp/ */
-    int fd;
-    ex_sha256 *hash;
-    int64_t written;
-    int64_t reserved;      /* as much fits into the cache */
-    int64_t length;        /* as announced; -1: not */
-    executr_status failed; /* what on_bytes found wrong */
-    executr_error failure;
-} download;
-
-static executr_status refuse_size(const download *d, executr_error *err)
-{
-    return ex_fail(
-        err, EXECUTR_E_TOO_LARGE,
-        "binary %.12s… is larger than %lld bytes, the most allowed here",
-        d->entry->sha256, (long long)d->cache->max_binary_bytes);
-}
 
 /*
  * Room is made in steps as the bytes come: an announced length alone, which
  * may be a lie, empties no cache.
  */
-static executr_status reserve(download *d, int64_t wanted, executr_error *err)
+static executr_status reserve(
+    ex_download *d, int64_t wanted, executr_error *err)
 {
     int64_t step = d->cache->max_bytes / 32;
 
@@ -63,7 +44,7 @@ static executr_status reserve(download *d, int64_t wanted, executr_error *err)
 
 /* Write all; a full disk is met by evicting, as long as that helps. */
 static executr_status write_bytes(
-    download *d, const char *data, size_t length, executr_error *err)
+    ex_download *d, const char *data, size_t length, executr_error *err)
 {
     while (length > 0) {
         ssize_t written = write(d->fd, data, length);
@@ -88,12 +69,26 @@ static executr_status write_bytes(
     return EXECUTR_OK;
 }
 
-static int32_t on_bytes(void *ctx, const void *data, size_t length)
+executr_status ex_download_too_late(const ex_download *d, executr_error *err)
 {
-    download *d = ctx;
+    return ex_fail(
+        err, EXECUTR_E_TIMEOUT,
+        "binary %.12s… took longer than %lld s to fetch, the longest allowed "
+        "here",
+        d->entry->sha256, (long long)d->cache->max_download_ms / 1000);
+}
 
-    if ((int64_t)length > d->cache->max_binary_bytes - d->written)
-        d->failed = refuse_size(d, &d->failure);
+int32_t ex_download_write(void *ctx, const void *data, size_t length)
+{
+    ex_download *d = ctx;
+    executr_cache *cache = d->cache;
+
+    if (ex_monotonic_us() > d->deadline_us)
+        d->failed = ex_download_too_late(d, &d->failure);
+    else if (ex_cache_given_up(cache, d->entry))
+        d->failed = ex_cache_fail_cancelled(&d->failure);
+    else if ((int64_t)length > cache->max_binary_bytes - d->written)
+        d->failed = ex_part_too_large(d, &d->failure);
     else
         d->failed = reserve(d, d->written + (int64_t)length, &d->failure);
     if (!d->failed)
@@ -102,97 +97,13 @@ static int32_t on_bytes(void *ctx, const void *data, size_t length)
         return -1;
     ex_sha256_add(d->hash, data, length);
     d->written += (int64_t)length;
+    d->received += (int64_t)length;
     return 0;
 }
 
-static int32_t on_begin(void *ctx, const ex_http_head *head)
+static executr_status check_hash(ex_download *d, executr_error *err)
 {
-    download *d = ctx;
-
-    d->length = head->length;
-    if (head->length > d->cache->max_binary_bytes)
-        d->failed = refuse_size(d, &d->failure);
-    return d->failed ? -1 : 0;
-}
-
-static executr_status take_http(
-    executr_cache *cache, ex_http **out, executr_error *err)
-{
-    *out = NULL;
-    pthread_mutex_lock(&cache->mutex);
-    if (cache->idle_count)
-        *out = cache->idle[--cache->idle_count];
-    pthread_mutex_unlock(&cache->mutex);
-    return *out ? EXECUTR_OK : ex_http_open(out, err);
-}
-
-static void give_http(executr_cache *cache, ex_http *http)
-{
-    pthread_mutex_lock(&cache->mutex);
-    if (cache->idle_count < EX_CACHE_IDLE) {
-        cache->idle[cache->idle_count++] = http;
-        http = NULL;
-    }
-    pthread_mutex_unlock(&cache->mutex);
-    ex_http_free(http);
-}
-
-static executr_status status_of_answer(int32_t status)
-{
-    if (status == 404 || status == 410)
-        return EXECUTR_E_NOT_FOUND;
-    if (status == 401 || status == 403)
-        return EXECUTR_E_AUTH;
-    if (status == 408 || status == 425 || status == 429 || status >= 500)
-        return EXECUTR_E_UNAVAILABLE;
-    return EXECUTR_E_PROTOCOL;
-}
-
-static executr_status refuse_answer(
-    const char *url, int32_t status, executr_error *err)
-{
-    ex_buf shown;
-
-    ex_buf_init(&shown, EX_BUF_UNLIMITED);
-    ex_http_show_url(&shown, url);
-    executr_status st = ex_fail(
-        err, status_of_answer(status), "%s answers HTTP %d",
-        ex_buf_text(&shown), (int)status);
-    if (err)
-        err->native = status;
-    ex_buf_clear(&shown);
-    return st;
-}
-
-static executr_status fetch_url(
-    download *d, const char *url, executr_error *err)
-{
-    ex_http *http;
-    ex_http_response response;
-    ex_http_request request = {
-        .method = "GET",
-        .url = url,
-        .write = on_bytes,
-        .write_ctx = d,
-        .begin = on_begin,
-        .max_bytes = INT64_MAX, /* on_bytes counts */
-        .stall_ms = d->cache->network_timeout_ms,
-        .redirects = 1};
-
-    executr_status st = take_http(d->cache, &http, err);
-    if (st)
-        return st;
-    st = ex_http_call(http, &request, &response, err);
-    if (!st && response.status != 200)
-        st = refuse_answer(url, response.status, err);
-    ex_http_response_clear(&response);
-    give_http(d->cache, http);
-    return st;
-}
-
-static executr_status check_hash(
-    download *d, const char *url, executr_error *err)
-{
+    const char *url = d->origin->fetch ? NULL : d->origin->url;
     char got[EX_SHA256_HEX];
     ex_buf shown;
 
@@ -229,7 +140,7 @@ static executr_status sync_dir(const char *path, executr_error *err)
 /* Bytes and mode reach the disk, and no descriptor can write any more, before
  * the name that programs are run by exists. */
 static executr_status finish_file(
-    download *d, struct stat *info, executr_error *err)
+    ex_download *d, struct stat *info, executr_error *err)
 {
     if (fchmod(d->fd, 0555) != 0)
         return ex_cache_errno(
@@ -246,7 +157,7 @@ static executr_status finish_file(
 }
 
 static executr_status name_file(
-    download *d, const char *path, executr_error *err)
+    ex_download *d, const char *path, executr_error *err)
 {
     ex_cache_path objects;
     ex_cache_path prefix;
@@ -287,76 +198,100 @@ static executr_status remember(
     return EXECUTR_OK;
 }
 
-static executr_status open_download(download *d, executr_error *err)
+static executr_status call_function(ex_download *d, executr_error *err)
 {
-    static const int flags =
-        O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW;
+    executr_status st = d->origin->fetch(
+        d->origin->fetch_ctx, d->entry->sha256, ex_download_write, d, err);
 
-    executr_status st = ex_cache_make_dirs(d->cache, err);
-    if (st)
+    if (!d->failed)
         return st;
-    st = ex_sha256_open(&d->hash, err);
-    if (st)
-        return st;
-    ex_cache_join(d->cache, "tmp", d->entry->sha256, &d->path);
-    unlink(d->path.text); /* of a writer that died: we hold its lock */
-    d->fd = open(d->path.text, flags, 0600);
-    if (d->fd < 0)
-        return ex_cache_errno(err, errno, "cannot make", d->path.text);
-    return EXECUTR_OK;
+    if (err)
+        *err = d->failure; /* the cause; what came up is its consequence */
+    return d->failed;
 }
 
-static executr_status receive(
-    download *d, const ex_origin *origin, executr_error *err)
+static executr_status get_bytes(ex_download *d, executr_error *err)
 {
-    executr_status st;
+    if (d->origin->fetch)
+        return call_function(d, err);
+    return ex_download_url(d, err);
+}
 
-    if (origin->fetch)
-        st = origin->fetch(
-            origin->fetch_ctx, d->entry->sha256, on_bytes, d, err);
-    else
-        st = fetch_url(d, origin->url, err);
-    if (d->failed && err)
-        *err = d->failure; /* the cause; what came up is its consequence */
-    if (d->failed)
-        st = d->failed;
+/* Pieces that don't hash may be of two versions: the whole is tried once. */
+static executr_status receive(ex_download *d, executr_error *err)
+{
+    executr_status st = get_bytes(d, err);
+    if (st)
+        return st;
+    int pieced = d->pieced;
+    st = check_hash(d, err);
+    if (st != EXECUTR_E_MISMATCH || !pieced)
+        return st;
+    st = ex_part_reset(d, err);
     if (!st)
-        st = check_hash(d, origin->fetch ? NULL : origin->url, err);
-    return st;
+        st = get_bytes(d, err);
+    return st ? st : check_hash(d, err);
+}
+
+/* What was worth waiting for is worth keeping; all else is wrong in itself. */
+static int worth_keeping(const ex_download *d, executr_status st)
+{
+    return d->written > 0 && d->note.url[0] &&
+           (st == EXECUTR_E_UNAVAILABLE || st == EXECUTR_E_TIMEOUT ||
+            st == EXECUTR_E_CANCELLED || st == EXECUTR_E_AUTH);
+}
+
+static executr_status finish(ex_download *d, executr_error *err)
+{
+    struct stat info = {0};
+    struct stat old;
+    int64_t replaced = 0;
+    const char *path = d->entry->path;
+
+    executr_status st = finish_file(d, &info, err);
+    if (!st && lstat(path, &old) == 0)
+        replaced = old.st_size;
+    /* Before the file: a crash in between leaves what the next sweep clears. */
+    unlink(d->note_path.text);
+    if (!st)
+        st = name_file(d, path, err);
+    if (!st)
+        st = remember(d->entry, &info, err);
+    if (st)
+        return st;
+    pthread_mutex_lock(&d->cache->mutex);
+    d->cache->bytes += d->written - replaced;
+    pthread_mutex_unlock(&d->cache->mutex);
+    return EXECUTR_OK;
 }
 
 executr_status ex_cache_fetch(
     executr_cache *cache, ex_entry *entry, const ex_origin *origin,
     executr_error *err)
 {
-    download d = {.cache = cache, .entry = entry, .fd = -1, .length = -1};
-    struct stat info = {0};
-    struct stat old;
-    int64_t replaced = 0;
+    ex_download d = {
+        .cache = cache,
+        .entry = entry,
+        .origin = origin,
+        .fd = -1,
+        .length = -1,
+        .deadline_us = ex_monotonic_us() + cache->max_download_ms * 1000};
 
-    executr_status st = open_download(&d, err);
+    executr_status st = ex_part_open(&d, err);
     if (!st)
-        st = receive(&d, origin, err);
+        st = receive(&d, err);
     if (!st)
-        st = finish_file(&d, &info, err);
-    if (!st && lstat(entry->path, &old) == 0)
-        replaced = old.st_size;
-    if (!st)
-        st = name_file(&d, entry->path, err);
-    if (!st)
-        st = remember(entry, &info, err);
+        st = finish(&d, err);
+    if (st && !worth_keeping(&d, st))
+        ex_part_remove(&d);
     if (d.fd >= 0)
         close(d.fd);
-    if (st && d.path.text[0])
-        unlink(d.path.text);
     ex_sha256_free(d.hash);
     if (st)
         return st;
-    pthread_mutex_lock(&cache->mutex);
-    cache->bytes += d.written - replaced;
-    pthread_mutex_unlock(&cache->mutex);
     ex_log(
         &cache->log, EXECUTR_LOG_INFO, "fetched a binary", "binary_sha256",
-        entry->sha256, "bytes", EX_I64(d.written), NULL);
+        entry->sha256, "bytes", EX_I64(d.written), "received",
+        EX_I64(d.received), NULL);
     return EXECUTR_OK;
 }

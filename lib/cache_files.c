@@ -119,11 +119,10 @@ executr_status ex_cache_lock(
     }
 }
 
-executr_status ex_cache_lock_fetch(
-    int fd, int wait, int *got, executr_error *err)
+executr_status ex_cache_lock_fetch(int fd, int *got, executr_error *err)
 {
-    *got = set_lock(fd, wait, F_WRLCK, EX_CACHE_FETCHED) == 0;
-    if (*got || (!wait && is_held(errno)))
+    *got = set_lock(fd, 0, F_WRLCK, EX_CACHE_FETCHED) == 0;
+    if (*got || is_held(errno))
         return EXECUTR_OK;
     return ex_fail_errno(err, errno, "cannot lock a file of the cache");
 }
@@ -131,6 +130,21 @@ executr_status ex_cache_lock_fetch(
 void ex_cache_unlock_fetch(int fd)
 {
     set_lock(fd, 0, F_UNLCK, EX_CACHE_FETCHED);
+}
+
+int ex_cache_is_locked(const executr_cache *cache, const char *sha256, int byte)
+{
+    ex_cache_path path;
+    struct flock range = {
+        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+
+    ex_cache_join(cache, "locks", sha256, &path);
+    int fd = open(path.text, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return 0;
+    int held = fcntl(fd, F_OFD_GETLK, &range) == 0 && range.l_type != F_UNLCK;
+    close(fd);
+    return held;
 }
 
 void ex_cache_stamp(const struct stat *info, ex_stamp *out)
@@ -170,16 +184,17 @@ int ex_cache_unchanged(const ex_entry *entry)
  * Hash the open file. It counts only if nothing moved meanwhile, and a file
  * that is no executable any more is as bad as one with other bytes.
  */
-static executr_status verify(
-    ex_entry *entry, int fd, int *good, executr_error *err)
+executr_status ex_cache_verify_fd(
+    int fd, const char *sha256, const char *path, int *good, ex_stamp *stamp,
+    executr_error *err)
 {
     char got[EX_SHA256_HEX];
     struct stat info;
     ex_stamp before;
-    ex_stamp after;
 
+    *good = 0;
     if (fstat(fd, &info) != 0)
-        return ex_cache_errno(err, errno, "cannot look at", entry->path);
+        return ex_cache_errno(err, errno, "cannot look at", path);
     if (!S_ISREG(info.st_mode) || (info.st_mode & 0777) != 0555)
         return EXECUTR_OK;
     ex_cache_stamp(&info, &before);
@@ -187,11 +202,9 @@ static executr_status verify(
     if (st)
         return st;
     if (fstat(fd, &info) != 0)
-        return ex_cache_errno(err, errno, "cannot look at", entry->path);
-    ex_cache_stamp(&info, &after);
-    *good = strcmp(got, entry->sha256) == 0 && same_stamp(&before, &after);
-    entry->verified = *good;
-    entry->stamp = after;
+        return ex_cache_errno(err, errno, "cannot look at", path);
+    ex_cache_stamp(&info, stamp);
+    *good = strcmp(got, sha256) == 0 && same_stamp(&before, stamp);
     return EXECUTR_OK;
 }
 
@@ -214,7 +227,9 @@ executr_status ex_cache_check(
                 "binary_sha256", entry->sha256, NULL);
         return EXECUTR_OK;
     }
-    executr_status st = verify(entry, fd, good, err);
+    executr_status st = ex_cache_verify_fd(
+        fd, entry->sha256, entry->path, good, &entry->stamp, err);
+    entry->verified = *good;
     close(fd);
     if (!st && !*good)
         ex_log(

@@ -16,6 +16,7 @@
 #define DEFAULT_MAX_BYTES (INT64_C(400) << 20)
 #define DEFAULT_MAX_BINARY (INT64_C(4) << 30)
 #define DEFAULT_TIMEOUT_MS INT64_C(60000)
+#define DEFAULT_DOWNLOAD_MS INT64_C(3600000)
 #define LONGEST_ROOT (PATH_MAX - 128) /* room for the names below it */
 
 static executr_status choose(
@@ -75,6 +76,11 @@ static executr_status set_options(
         st = choose(
             opt.network_timeout_ms, DEFAULT_TIMEOUT_MS, "network_timeout_ms",
             &cache->network_timeout_ms, err);
+    if (!st)
+        st = choose(
+            opt.max_download_ms, DEFAULT_DOWNLOAD_MS, "max_download_ms",
+            &cache->max_download_ms, err);
+    cache->allow_link_local = opt.allow_link_local != 0;
     cache->log = opt.log;
     return st ? st : set_root(cache, opt.directory, err);
 }
@@ -92,7 +98,11 @@ executr_status executr_cache_open(
     executr_cache *cache = memory;
     pthread_mutex_init(&cache->mutex, NULL);
     pthread_mutex_init(&cache->evicting, NULL);
-    pthread_cond_init(&cache->changed, NULL);
+    pthread_condattr_t clock;
+    pthread_condattr_init(&clock);
+    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+    pthread_cond_init(&cache->changed, &clock);
+    pthread_condattr_destroy(&clock);
     st = set_options(cache, options, err);
     if (!st)
         st = ex_cache_make_dirs(cache, err);

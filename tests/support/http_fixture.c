@@ -147,7 +147,39 @@ static int fits(const http_script *s, const char *head)
            (strlen(s->path) == length && strncmp(s->path, path, length) == 0);
 }
 
-static void choose(http_fixture *f, http_script *out, int *is_head)
+/* The rest of the body, if that is asked for, and of this version. */
+static void choose_range(http_script *s, const char *head, char range[128])
+{
+    const char *line = strcasestr(head, "\r\nRange: bytes=");
+    const char *version = strcasestr(head, "\r\nIf-Range: ");
+    char wanted[256];
+
+    range[0] = '\0';
+    if (!s->ranges || !line)
+        return;
+    if (version) {
+        snprintf(
+            wanted, sizeof wanted, "%.*s", (int)strcspn(version + 12, "\r"),
+            version + 12);
+        if (!s->headers || !strstr(s->headers, wanted))
+            return;
+    }
+    size_t first = strtoul(line + 15, NULL, 10);
+    if (first >= s->length) {
+        s->status = 416;
+        s->length = 0;
+        return;
+    }
+    snprintf(
+        range, 128, "Content-Range: bytes %zu-%zu/%zu\r\n", first,
+        s->length - 1, s->length);
+    s->status = 206;
+    s->body = (const char *)s->body + first;
+    s->length -= first;
+}
+
+static void choose(
+    http_fixture *f, http_script *out, int *is_head, char range[128])
 {
     static const http_script missing = {.status = 404, .body = "not here"};
 
@@ -156,20 +188,23 @@ static void choose(http_fixture *f, http_script *out, int *is_head)
     for (size_t i = f->script_count; i-- > 0;) {
         if (fits(&f->scripts[i], f->head)) {
             *out = f->scripts[i];
+            if (out->cuts && f->scripts[i].cut && --f->scripts[i].cuts == 0)
+                f->scripts[i].cut = 0;
             break;
         }
     }
     *is_head = strncmp(f->head, "HEAD ", 5) == 0;
-    pthread_mutex_unlock(&f->mutex);
     if (!out->status)
         out->status = 200;
     if (!out->body)
         out->body = "";
     if (!out->length)
         out->length = strlen(out->body);
+    choose_range(out, f->head, range);
+    pthread_mutex_unlock(&f->mutex);
 }
 
-static int send_head(connection *c, const http_script *s)
+static int send_head(connection *c, const http_script *s, const char *range)
 {
     char head[8192];
     char sizes[64] = "";
@@ -179,8 +214,8 @@ static int send_head(connection *c, const http_script *s)
     else if (!s->unsized && !s->endless && s->status != 204)
         snprintf(sizes, sizeof sizes, "Content-Length: %zu\r\n", s->length);
     int length = snprintf(
-        head, sizeof head, "HTTP/1.1 %d Scripted\r\n%s%s\r\n", s->status, sizes,
-        s->headers ? s->headers : "");
+        head, sizeof head, "HTTP/1.1 %d Scripted\r\n%s%s%s\r\n", s->status,
+        sizes, range, s->headers ? s->headers : "");
     return send_all(c->fd, head, (size_t)length);
 }
 
@@ -224,9 +259,10 @@ static int send_body(connection *c, const http_script *s)
 static int answer(connection *c)
 {
     http_script s;
+    char range[128];
     int is_head;
 
-    choose(c->fixture, &s, &is_head);
+    choose(c->fixture, &s, &is_head, range);
     wait_ms(c->fixture, s.hang ? 3600000 : s.delay_ms);
     if (s.drop || s.hang)
         return -1;
@@ -234,7 +270,7 @@ static int answer(connection *c)
         send_all(c->fd, s.raw, strlen(s.raw));
         return -1;
     }
-    if (send_head(c, &s) || (!is_head && send_body(c, &s)))
+    if (send_head(c, &s, range) || (!is_head && send_body(c, &s)))
         return -1;
     return s.close || s.unsized || s.endless ? -1 : 0;
 }

@@ -22,6 +22,9 @@ typedef struct http_script {
     int chunked;     /* by Transfer-Encoding, without a length */
     int unsized;     /* without a length, the end closes */
     size_t cut;      /* close when so many bytes of the body were sent */
+    int cuts;        /* cut only so many answers; 0: all */
+    int ranges;      /* understand "Range: bytes=N-" and If-Range, which has to
+                        be found in `headers` */
     size_t drip;     /* send so many bytes at a time */
     int drip_ms;     /* and wait so long after each */
     int endless;     /* send the body again and again; unsized */

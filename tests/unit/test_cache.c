@@ -37,10 +37,20 @@ Test(cache_get, fetches_once_and_gives_a_program_that_can_be_run)
     cr_assert_eq(figure(EXECUTR_CACHE_BYTES), 70000);
 }
 
-Test(cache_get, takes_hashes_in_upper_case_and_refuses_what_is_none)
+Test(cache_get, t90_takes_hashes_in_upper_case_and_refuses_what_is_none)
 {
     static const char *const bad[] = {
-        "", "../../../../etc/passwd", "0123", NULL,
+        "",
+        "../../../../etc/passwd",
+        "0123",
+        NULL,
+        "..2345678901234567890123456789012345678901234567890123456789012/",
+        "012345678901234567890123456789012345678901234567890123456789012",
+        "01234567890123456789012345678901234567890123456789012345678901234",
+        "\xd9\xa1\xd9\xa1\xd9\xa1\xd9\xa1\xd9\xa1\xd9\xa1\xd9\xa1\xd9\xa1"
+        "\xd9\xa1\xd9\xa1\xd9\xa1\xd9\xa1\xd9\xa1\xd9\xa1\xd9\xa1\xd9\xa1"
+        "\xd9\xa1\xd9\xa1\xd9\xa1\xd9\xa1\xd9\xa1\xd9\xa1\xd9\xa1\xd9\xa1"
+        "\xd9\xa1\xd9\xa1\xd9\xa1\xd9\xa1\xd9\xa1\xd9\xa1\xd9\xa1\xd9\xa1",
         "g123456789012345678901234567890123456789012345678901234567890123"};
     binary b = serve_well('a', 10);
     executr_pin *pin;
@@ -56,7 +66,7 @@ Test(cache_get, takes_hashes_in_upper_case_and_refuses_what_is_none)
     cr_assert_eq(count_files("locks"), 1);
 }
 
-Test(cache_get, keeps_nothing_of_a_file_that_does_not_hash)
+Test(cache_get, t45_keeps_nothing_of_a_file_that_does_not_hash)
 {
     executr_pin *pin;
     binary b = serve('a', 1000, (http_script){.body = "something else"});
@@ -87,18 +97,20 @@ Test(cache_get, tells_what_a_server_did_wrong)
     cr_assert_eq(count_files("."), 0);
 }
 
-Test(cache_get, a_file_cut_short_is_unavailable_and_not_kept)
+Test(cache_get, t45_a_file_cut_short_is_unavailable_and_no_binary)
 {
     executr_pin *pin;
     binary b = serve('a', 5000, (http_script){.cut = 4999});
 
     cr_assert_eq(get(&b, &pin), EXECUTR_E_UNAVAILABLE);
-    cr_assert_eq(count_files("."), 0);
+    cr_assert_eq(count_files("objects"), 0);
+    cr_assert_eq(count_files("locks"), 0);
     b = serve_well('a', 5000);
     executr_pin_free(must_get(&b));
+    cr_assert_eq(count_files("tmp"), 0);
 }
 
-Test(cache_get, refuses_what_is_too_large_announced_or_not)
+Test(cache_get, t41_refuses_what_is_too_large_announced_or_not)
 {
     executr_pin *pin;
 
@@ -114,7 +126,7 @@ Test(cache_get, refuses_what_is_too_large_announced_or_not)
     cr_assert_eq(count_files("objects"), 1);
 }
 
-Test(cache_get, gives_up_on_a_drip)
+Test(cache_get, t42_gives_up_on_a_drip)
 {
     executr_pin *pin;
 
@@ -122,6 +134,36 @@ Test(cache_get, gives_up_on_a_drip)
     reopen_cache(0);
     binary b = serve('a', 100000, (http_script){.drip = 1, .drip_ms = 50});
     cr_assert_eq(get(&b, &pin), EXECUTR_E_TIMEOUT);
+    cr_assert_eq(count_files("objects"), 0);
+}
+
+Test(cache_get, t42_gives_up_on_what_takes_too_long)
+{
+    executr_pin *pin;
+
+    options.max_download_ms = 300;
+    reopen_cache(0);
+    binary b = serve('a', 100000, (http_script){.drip = 100, .drip_ms = 20});
+    cr_assert_eq(get(&b, &pin), EXECUTR_E_TIMEOUT);
+    cr_assert(strstr(err.message, "longest allowed"), "%s", err.message);
+}
+
+Test(cache_get, t43_a_content_encoding_is_never_decoded)
+{
+    binary b = serve(
+        'a', 1000, (http_script){.headers = "Content-Encoding: gzip\r\n"});
+
+    executr_pin_free(must_get(&b));
+}
+
+Test(cache_get, t44_refuses_link_local_addresses)
+{
+    executr_pin *pin;
+    binary b = serve_well('a', 10);
+
+    b.url = "http://169.254.169.254/latest/meta-data/";
+    cr_assert_eq(get(&b, &pin), EXECUTR_E_PROTOCOL);
+    cr_assert(strstr(err.message, "169.254.169.254"), "%s", err.message);
     cr_assert_eq(count_files("."), 0);
 }
 
@@ -193,7 +235,7 @@ static void overwrite(const char *path)
     cr_assert_eq(chmod(path, 0555), 0);
 }
 
-Test(cache_get, fetches_again_what_was_changed_on_disk)
+Test(cache_get, t45_fetches_again_what_was_changed_on_disk)
 {
     binary b = serve_well('a', 5000);
     executr_pin *pin = must_get(&b);
@@ -208,7 +250,7 @@ Test(cache_get, fetches_again_what_was_changed_on_disk)
     cr_assert_eq(figure(EXECUTR_CACHE_BYTES), 5000);
 }
 
-Test(cache_get, replaces_links_and_files_that_cannot_run)
+Test(cache_get, t45_replaces_links_and_files_that_cannot_run)
 {
     char path[PATH_MAX];
     binary b = serve_well('a', 5000);
@@ -273,7 +315,7 @@ static void get_in_threads(const binary *b, executr_status expected)
     }
 }
 
-Test(cache_get, twenty_threads_share_one_download)
+Test(cache_get, t46_twenty_threads_share_one_download)
 {
     binary b = serve('a', 50000, (http_script){.delay_ms = 200});
 
@@ -292,7 +334,7 @@ Test(cache_get, threads_that_waited_share_a_failure_too)
     cr_assert_eq(count_files("."), 0);
 }
 
-Test(cache_get, five_processes_share_one_download)
+Test(cache_get, t46_five_processes_share_one_download)
 {
     pid_t children[5];
     int status;

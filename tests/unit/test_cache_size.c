@@ -69,13 +69,13 @@ static void evict_beside(executr_cache *holder)
     executr_pin_free(held);
 }
 
-Test(cache_size, never_evicts_what_is_pinned_here)
+Test(cache_size, t47_never_evicts_what_is_pinned_here)
 {
     reopen_cache(100 * KIB);
     evict_beside(cache);
 }
 
-Test(cache_size, never_evicts_what_is_pinned_elsewhere)
+Test(cache_size, t47_never_evicts_what_is_pinned_elsewhere)
 {
     reopen_cache(100 * KIB);
     executr_cache *other = open_cache();
@@ -168,7 +168,7 @@ Test(cache_crash, a_download_of_another_process_is_left_alone)
 }
 
 /* What is there after a kill is whole or gone, and nobody waits for ever. */
-Test(cache_crash, kill_in_the_middle_leaves_a_valid_cache, .timeout = 60)
+Test(cache_crash, t47_kill_in_the_middle_leaves_a_valid_cache, .timeout = 60)
 {
     binary b =
         serve('a', 256 * KIB, (http_script){.drip = 16 * KIB, .drip_ms = 2});
@@ -199,7 +199,7 @@ static int mount_small_disk(void)
     return 0;
 }
 
-Test(cache_size, a_full_disk_evicts_first_and_then_says_so)
+Test(cache_size, t40_a_full_disk_evicts_first_and_then_says_so)
 {
     executr_pin *pin;
     if (!mount_small_disk())

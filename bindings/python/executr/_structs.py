@@ -135,12 +135,23 @@ class Filter(Sized):
         ("before_id", c_char_p), ("offset", c_int64)]
 
 
+FETCH = CFUNCTYPE(
+    c_int32, c_void_p, c_char_p, WRITE, c_void_p, POINTER(Error))
+
+
 class CacheOptions(Sized):
     _fields_ = [
-        ("struct_size", c_uint32), ("reserved", c_uint32),
+        ("struct_size", c_uint32), ("allow_link_local", c_uint32),
         ("directory", c_char_p), ("max_bytes", c_int64),
         ("max_binary_bytes", c_int64), ("network_timeout_ms", c_int64),
-        ("log", Log)]
+        ("log", Log), ("max_download_ms", c_int64)]
+
+
+class CacheRequest(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32), ("trusted", c_int32),
+        ("sha256", c_char_p), ("url", c_char_p), ("token", c_char_p),
+        ("fetch", FETCH), ("fetch_ctx", c_void_p), ("cancel", c_void_p)]
 
 
 class ClientOptions(Sized):
@@ -189,6 +200,4 @@ class WorkerOptions(Sized):
 
 
 # Callbacks over the structs above.
-FETCH = CFUNCTYPE(
-    c_int32, c_void_p, c_char_p, WRITE, c_void_p, POINTER(Error))
 ENDED = CFUNCTYPE(None, c_void_p, ctypes.c_uint64, c_void_p)
