@@ -49,7 +49,7 @@ typedef struct ex_source_ops {
     int (*fd)(const ex_source *source);
     executr_status (*step)(ex_source *source, executr_error *err);
     /* Fetches a stored binary (an executr_fetch with the source as ctx); safe
-     * from any thread. */
+     * from any thread. NULL: they have URLs, see below. */
     executr_fetch fetch;
     void (*free)(ex_source *source);
 } ex_source_ops;
@@ -59,6 +59,9 @@ struct ex_source {
     ex_source_events events;
     /* The longest a heartbeat may take, set by the worker; 0: 5 s. */
     int64_t heartbeat_timeout_ms;
+    /* Where stored binaries are, the hash to be appended; or NULL. */
+    const char *binaries_url;
+    const char *token; /* for that; or NULL */
 };
 
 executr_status ex_source_client_open(

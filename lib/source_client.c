@@ -40,10 +40,8 @@ typedef struct slot {
 struct client_source {
     ex_source base; /* first, so that a source is one of these */
     executr_client *client;
-    char *server_url;
+    char *binaries_url;
     char *token;
-    int64_t network_timeout_ms;
-    executr_log log;
     int epoll;
     int wake; /* eventfd: an unclaim is to be told */
     slot slots[KINDS];
@@ -241,26 +239,6 @@ static executr_status source_step(ex_source *source, executr_error *err)
     return ex_http_step(s->client->http, 0, err);
 }
 
-/* From any thread, so with a client of its own. */
-static executr_status source_fetch(
-    void *ctx, const char *sha256, executr_write write, void *write_ctx,
-    executr_error *err)
-{
-    client_source *s = ctx;
-    executr_client *client = NULL;
-    executr_client_options options = EXECUTR_CLIENT_OPTIONS_INIT;
-
-    options.server_url = s->server_url;
-    options.token = s->token;
-    options.network_timeout_ms = s->network_timeout_ms;
-    options.log = s->log;
-    executr_status st = executr_client_open(&options, &client, err);
-    if (!st)
-        st = executr_client_get_binary(client, sha256, write, write_ctx, err);
-    executr_client_free(client);
-    return st;
-}
-
 static void source_free(ex_source *source)
 {
     client_source *s = (client_source *)source;
@@ -277,7 +255,7 @@ static void source_free(ex_source *source)
     if (s->wake >= 0)
         close(s->wake);
     ex_free(s->results);
-    ex_free(s->server_url);
+    ex_free(s->binaries_url);
     ex_free(s->token);
     ex_free(s);
 }
@@ -285,7 +263,7 @@ static void source_free(ex_source *source)
 static const ex_source_ops client_ops = {
     source_claim,   source_report,  source_heartbeat,
     source_goodbye, source_unclaim, source_fd,
-    source_step,    source_fetch,   source_free};
+    source_step,    NULL,           source_free};
 
 static executr_status watch(client_source *s, int fd, executr_error *err)
 {
@@ -306,6 +284,22 @@ static executr_status open_descriptors(client_source *s, executr_error *err)
     return st ? st : watch(s, ex_http_fd(s->client->http), err);
 }
 
+static executr_status tell_where_binaries_are(
+    client_source *s, executr_error *err)
+{
+    ex_buf url;
+
+    ex_buf_init(&url, EX_BUF_UNLIMITED);
+    ex_buf_printf(&url, "%s/api/v1/binaries/", s->client->server_url);
+    executr_status st = ex_buf_status(&url, "a URL", err);
+    if (!st)
+        st = ex_strdup(&s->binaries_url, url.data, err);
+    ex_buf_clear(&url);
+    s->base.binaries_url = s->binaries_url;
+    s->base.token = s->token;
+    return st;
+}
+
 executr_status ex_source_client_open(
     const char *server_url, const char *token, int64_t network_timeout_ms,
     const executr_log *log, const ex_source_events *events, ex_source **out,
@@ -319,16 +313,12 @@ executr_status ex_source_client_open(
     if (st)
         return st;
     client_source *s = memory;
-    s->base = (ex_source){&client_ops, *events, 0};
+    s->base = (ex_source){&client_ops, *events, 0, NULL, NULL};
     s->epoll = -1;
     s->wake = -1;
-    s->network_timeout_ms = network_timeout_ms;
-    s->log = *log;
     for (int i = 0; i < KINDS; i++)
         s->slots[i] = (slot){.source = s, .kind = i};
-    if (server_url)
-        st = ex_strdup(&s->server_url, server_url, err);
-    if (!st && token)
+    if (token)
         st = ex_strdup(&s->token, token, err);
     options.server_url = server_url;
     options.token = token;
@@ -336,6 +326,8 @@ executr_status ex_source_client_open(
     options.log = *log;
     if (!st)
         st = executr_client_open(&options, &s->client, err);
+    if (!st)
+        st = tell_where_binaries_are(s, err);
     if (!st)
         st = open_descriptors(s, err);
     if (st)

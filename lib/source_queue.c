@@ -351,7 +351,7 @@ executr_status ex_source_queue_open(
     if (st)
         return st;
     queue_source *s = memory;
-    s->base = (ex_source){&queue_ops, *events, 0};
+    s->base = (ex_source){&queue_ops, *events, 0, NULL, NULL};
     s->queue = queue;
     s->wake = -1;
     int rc = pthread_mutex_init(&s->lock, NULL);

@@ -72,24 +72,30 @@ typedef struct ex_fetch {
     uint64_t token;
     char sha256[65];
     char *url; /* NULL: from the source */
+    executr_cancel *cancel;
     executr_pin *pin;
     executr_status status;
     executr_error err;
 } ex_fetch;
 
-#define EX_FETCH_THREADS 4
 #define EX_KNOWN 256
 
+/*
+ * Every slot may have a thread that fetches, so that no download, however
+ * slow, keeps another job's from starting; there are as many as were ever
+ * needed at once.
+ */
 typedef struct ex_fetcher {
     executr_cache *cache;
     ex_source *source;
     int done_fd; /* eventfd: something stands in `done` */
-    pthread_t threads[EX_FETCH_THREADS];
+    pthread_t *threads;
     size_t thread_count;
+    size_t max_threads;
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t wake;
-    ex_fetch *queue; /* first in, first out */
-    ex_fetch *last;
+    ex_fetch *queue;   /* first in, first out */
+    ex_fetch *running; /* threads are at these */
     ex_fetch *done;
     size_t idle;
     int32_t ending;
@@ -97,7 +103,7 @@ typedef struct ex_fetcher {
 
 executr_status ex_fetcher_open(
     ex_fetcher *fetcher, executr_cache *cache, ex_source *source,
-    executr_error *err) EXECUTR_CHECKED;
+    size_t max_threads, executr_error *err) EXECUTR_CHECKED;
 
 /* Hand a fetch over; it comes back through ex_fetcher_take. */
 executr_status ex_fetcher_start(
@@ -106,7 +112,10 @@ executr_status ex_fetcher_start(
 ex_fetch *ex_fetcher_take(ex_fetcher *fetcher); /* NULL: no more */
 void ex_fetch_free(ex_fetch *fetch);
 
-/* Waits for what threads are at. */
+/* Nobody wants that one any more; it may come back all the same. */
+void ex_fetcher_cancel(ex_fetcher *fetcher, uint64_t token);
+
+/* Gives up what threads are at. */
 void ex_fetcher_close(ex_fetcher *fetcher);
 
 struct executr_worker {

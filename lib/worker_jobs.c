@@ -43,6 +43,8 @@ static void leave_batch(ex_work *work)
 
 void ex_work_free(executr_worker *worker, ex_work *work)
 {
+    if (work->state == EX_WORK_FETCHING)
+        ex_fetcher_cancel(&worker->fetcher, work->token);
     if (work->previous)
         work->previous->next = work->next;
     else
@@ -63,6 +65,8 @@ void ex_work_free(executr_worker *worker, ex_work *work)
 
 void ex_work_release(executr_worker *worker, ex_work *work)
 {
+    if (work->state == EX_WORK_FETCHING)
+        ex_fetcher_cancel(&worker->fetcher, work->token);
     leave_batch(work);
     executr_pin_free(work->pin);
     work->pin = NULL;

@@ -114,6 +114,8 @@ static executr_status open_cache(executr_worker *worker, executr_error *err)
     options.directory = worker->options.cache_directory;
     options.max_bytes = worker->options.max_cache_bytes;
     options.network_timeout_ms = worker->options.network_timeout_ms;
+    options.max_download_ms = worker->options.max_download_ms;
+    options.allow_link_local = worker->options.allow_link_local != 0;
     options.log = worker->log;
     return executr_cache_open(&options, &worker->cache, err);
 }
@@ -228,7 +230,8 @@ static executr_status open_parts(executr_worker *worker, executr_error *err)
         st = open_source(worker, err);
     if (!st)
         st = ex_fetcher_open(
-            &worker->fetcher, worker->cache, worker->source, err);
+            &worker->fetcher, worker->cache, worker->source,
+            (size_t)worker->options.max_jobs, err);
     if (!st)
         st = open_loop(worker, err);
     if (st)

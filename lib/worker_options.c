@@ -38,6 +38,7 @@ static executr_status take_durations(
         {"kill_grace_ms", &o->kill_grace_ms, DEFAULT_GRACE_MS},
         {"fence_margin_ms", &o->fence_margin_ms, 0},
         {"timeout_ms", &o->timeout_ms, 0},
+        {"max_download_ms", &o->max_download_ms, 0},
     };
 
     for (size_t i = 0; i < sizeof durations / sizeof *durations; i++) {

@@ -30,6 +30,11 @@ const app_flag app_worker_flags[] = {
      "where results wait until the server has them", 0, 0},
     {"max-cache-size", 0, APP_MEGABYTES, &S.max_cache_bytes, "SIZE", "400",
      "MB of binaries to keep; also 10GB", 1, 0},
+    {"download-timeout", 0, APP_DURATION, &S.max_download_ms, "TIME", "1h",
+     "longest fetch of a binary", 0, 0},
+    {"allow-link-local", 0, APP_SWITCH, &S.allow_link_local, NULL, NULL,
+     "let URLs of jobs lead to link-local addresses and metadata services", 0,
+     0},
     {"types", 0, APP_WORDS, &S.types, "A,B", NULL,
      "claim only jobs of these types", 0, 0},
     {"priorities", 0, APP_WORDS, &S.priorities, "A,B", NULL,
@@ -82,6 +87,8 @@ int app_worker_options(const app_command *command, executr_worker_options *out)
     out->heartbeat_interval_ms = S.heartbeat_interval_ms;
     out->network_timeout_ms = S.network_timeout_ms;
     out->kill_grace_ms = S.kill_grace_ms;
+    out->max_download_ms = S.max_download_ms;
+    out->allow_link_local = S.allow_link_local;
     out->types = S.types.items;
     out->type_count = S.types.count;
     out->spool_directory = S.spool_directory;

@@ -15,6 +15,8 @@ typedef struct app_worker {
     int64_t network_timeout_ms;
     int64_t kill_grace_ms;
     int64_t max_cache_bytes;
+    int64_t max_download_ms;
+    int32_t allow_link_local;
     int64_t max_output_bytes;
     int64_t fence_margin_ms;
     int64_t timeout_ms;

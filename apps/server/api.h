@@ -34,6 +34,8 @@ typedef struct api_request {
     const char *content_type;
     const char *authorization;
     const char *idempotency_key;
+    const char *range;
+    const char *if_range;
     const char *body;
     size_t length;
     executr_read read; /* the body of a route that streams it */

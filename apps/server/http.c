@@ -153,6 +153,8 @@ static void fill_request(
     request->content_type = mg_get_header(connection, "Content-Type");
     request->authorization = mg_get_header(connection, "Authorization");
     request->idempotency_key = mg_get_header(connection, "Idempotency-Key");
+    request->range = mg_get_header(connection, "Range");
+    request->if_range = mg_get_header(connection, "If-Range");
 }
 
 /* Check, find, read, answer; the response is filled at the end. */

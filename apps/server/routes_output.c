@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Raw outputs and binaries: answers that are bytes, not JSON. */
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -136,11 +138,53 @@ static executr_status stream_binary(
         err);
 }
 
-/* "Range: bytes=N-" is not parsed; resuming clients use ?offset=N. */
+/*
+ * "Range: bytes=N-", which is how downloads are continued: 1 and N. All other
+ * ranges are answered with the whole, as HTTP allows; so is a version that is
+ * not the one binary of this hash.
+ */
+static int wants_rest(
+    const api_request *request, const char *etag, int64_t *offset)
+{
+    const char *range = request->range;
+    char *end;
+
+    if (!range || strncmp(range, "bytes=", 6) != 0 || range[6] < '0' ||
+        range[6] > '9' ||
+        (request->if_range && strcmp(request->if_range, etag) != 0))
+        return 0;
+    errno = 0;
+    long long first = strtoll(range + 6, &end, 10);
+    *offset = first;
+    return errno == 0 && strcmp(end, "-") == 0;
+}
+
+/* 206, or 416 when there is no such rest. */
+static void answer_rest(api_response *response, int64_t offset, int64_t bytes)
+{
+    if (offset >= bytes) {
+        ex_buf_printf(
+            &response->headers, "Content-Range: bytes */%lld\r\n",
+            (long long)bytes);
+        api_errorf(
+            response, 416, "bad_range", NULL,
+            "the binary has %lld bytes, but a rest from byte %lld is asked for",
+            (long long)bytes, (long long)offset);
+        return;
+    }
+    response->status = 206;
+    response->offset = offset;
+    ex_buf_printf(
+        &response->headers, "Content-Range: bytes %lld-%lld/%lld\r\n",
+        (long long)offset, (long long)bytes - 1, (long long)bytes);
+}
+
 void route_binary_get(api *a, api_request *request, api_response *response)
 {
     executr_error err;
+    char etag[72];
     int64_t bytes = 0;
+    int64_t rest = 0;
     executr_queue *queue = api_queue(a, response);
     if (!queue)
         return;
@@ -151,6 +195,14 @@ void route_binary_get(api *a, api_request *request, api_response *response)
     if (api_query_i64(request, "offset", 0, bytes, &response->offset, response))
         return;
     response->status = 200;
+    snprintf(etag, sizeof etag, "\"%.64s\"", request->id);
+    /* One or the other: a range of what an offset cuts has no name. */
+    if (response->offset == 0 && wants_rest(request, etag, &rest))
+        answer_rest(response, rest, bytes);
+    if (response->status == 416)
+        return;
+    ex_buf_printf(
+        &response->headers, "ETag: %s\r\nAccept-Ranges: bytes\r\n", etag);
     response->content_type = "application/octet-stream";
     response->length = bytes - min_i64(response->offset, bytes);
     response->stream = stream_binary;

@@ -45,7 +45,8 @@ typedef struct executr_worker_options {
     const char *spool_directory;
     const char *run_as; /* user of the programs; see runner.h */
     int32_t isolation;  /* of every job at least; basic */
-    int32_t reserved;   /* 0 */
+    /* 1: jobs' URLs may lead to link-local addresses; see cache.h */
+    int32_t allow_link_local;
     /* An exclusive job is dead so long before its lease can be another's; 0: a
      * third of the lease. */
     int64_t fence_margin_ms;
@@ -55,12 +56,13 @@ typedef struct executr_worker_options {
     int64_t cpu_seconds;
     int64_t max_processes;
     int64_t max_file_mb;
+    int64_t max_download_ms; /* longest fetch of a binary; 1 h */
 } executr_worker_options;
 
 /* clang-format off */
 #define EXECUTR_WORKER_OPTIONS_INIT {sizeof(executr_worker_options), 0, NULL, \
     NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, NULL, 0, 0, 0, {NULL, NULL}, \
-    NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0}
+    NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 /* clang-format on */
 
 /* E_ARGUMENT: bad options; E_IO: cache or work directory can't be used. */

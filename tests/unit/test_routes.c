@@ -427,6 +427,53 @@ Test(routes, a_binary_is_kept_only_if_it_hashes)
     ex_buf_clear(&bytes);
 }
 
+/* Ask for a part of the binary "abc"; the status. */
+static int ask_range(const char *range, const char *if_range)
+{
+    api_request request = {.range = range, .if_range = if_range};
+
+    snprintf(request.id, sizeof request.id, "%s", ABC);
+    api_response_clear(&response);
+    api_response_init(&response);
+    route_binary_get(&a, &request, &response);
+    return response.status;
+}
+
+Test(routes, the_rest_of_a_binary_is_given)
+{
+    cr_expect_eq(put_binary(ABC, "abc"), 201);
+    cr_expect_eq(ask_range("bytes=1-", NULL), 206);
+    cr_expect_str_eq(
+        ex_buf_text(&response.headers),
+        "Content-Range: bytes 1-2/3\r\nETag: \"" ABC
+        "\"\r\nAccept-Ranges: bytes\r\n");
+    ex_buf bytes;
+    ex_buf_init(&bytes, 100);
+    cr_expect_eq(response.stream(&a, &response, ex_buf_write, &bytes, &err), 0);
+    cr_expect_str_eq(ex_buf_text(&bytes), "bc");
+    ex_buf_clear(&bytes);
+    cr_expect_eq(ask_range("bytes=2-", "\"" ABC "\""), 206);
+    cr_expect_eq(response.length, 1);
+    cr_expect_eq(ask_range("bytes=3-", NULL), 416);
+    cr_expect_str_eq(
+        ex_buf_text(&response.headers), "Content-Range: bytes */3\r\n");
+    cr_expect_eq(ask_range("bytes=99999999999999999999-", NULL), 200);
+}
+
+Test(routes, ranges_of_other_kinds_are_answered_with_the_whole)
+{
+    static const char *const others[] = {
+        "bytes=0-1", "bytes=-1", "bytes=", "bytes=1-,2-", "lines=1-", ""};
+
+    cr_expect_eq(put_binary(ABC, "abc"), 201);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        cr_expect_eq(ask_range(others[i], NULL), 200, "%s", others[i]);
+        cr_expect_eq(response.length, 3);
+    }
+    cr_expect_eq(ask_range("bytes=1-", "\"another\""), 200);
+    cr_expect_eq(response.length, 3);
+}
+
 Test(routes, a_binary_over_the_limit_is_413)
 {
     static char large[1200];

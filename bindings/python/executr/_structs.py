@@ -193,10 +193,11 @@ class WorkerOptions(Sized):
         ("types", POINTER(c_char_p)), ("type_count", c_size_t),
         ("priorities", c_uint32), ("subreaper", c_int32), ("log", Log),
         ("spool_directory", c_char_p), ("run_as", c_char_p),
-        ("isolation", c_int32), ("reserved", c_int32),
+        ("isolation", c_int32), ("allow_link_local", c_int32),
         ("fence_margin_ms", c_int64), ("timeout_ms", c_int64),
         ("memory_mb", c_int64), ("cpu_seconds", c_int64),
-        ("max_processes", c_int64), ("max_file_mb", c_int64)]
+        ("max_processes", c_int64), ("max_file_mb", c_int64),
+        ("max_download_ms", c_int64)]
 
 
 # Callbacks over the structs above.

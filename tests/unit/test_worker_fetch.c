@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/* How a worker gets binaries: beside everything else it does. */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "support/home.h"
+#include "support/http_fixture.h"
+#include "support/work_bench.h"
+
+static http_fixture *server;
+
+static void open_all(void)
+{
+    server = http_fixture_start();
+    http_fixture_add(server, &(http_script){.path = "/hangs", .hang = 1});
+    open_bench();
+}
+
+static void close_all(void)
+{
+    close_bench();
+    http_fixture_stop(server);
+}
+
+TestSuite(worker_fetch, .init = open_all, .fini = close_all);
+
+/* A job whose binary never comes; its own hash each. */
+static const char *submit_hanging(char digit)
+{
+    executr_job_spec spec = EXECUTR_JOB_SPEC_INIT;
+    const executr_job_spec *one = &spec;
+    executr_jobs *jobs;
+    static char ids[16][40];
+    char hash[65];
+
+    memset(hash, digit, 64);
+    hash[64] = '\0';
+    spec.type = "hangs";
+    spec.binary_sha256 = hash;
+    spec.binary_url = http_fixture_url(server, "/hangs");
+    cr_assert_eq(executr_queue_submit(queue, &one, 1, NULL, &jobs, &err), 0);
+    char *id = ids[digit - '0'];
+    snprintf(id, 40, "%s", executr_job_id(executr_jobs_at(jobs, 0)));
+    executr_jobs_free(jobs);
+    return id;
+}
+
+static void wait_for_requests(int count)
+{
+    while (http_fixture_requests(server) < count)
+        nanosleep(&(struct timespec){0, 5000000}, NULL);
+}
+
+/* All slots but one wait for downloads that never end. */
+Test(worker_fetch, downloads_that_hang_hold_up_no_other_job)
+{
+    options.max_jobs = 9;
+    start_worker();
+    for (char digit = '0'; digit < '8'; digit++)
+        submit_hanging(digit);
+    wait_for_requests(8);
+    /* Not in the cache yet, and then in it. */
+    for (int i = 0; i < 2; i++)
+        wait_for_status(submit_job(ARGS("exit", "0")), EXECUTR_JOB_COMPLETED);
+}
+
+Test(worker_fetch, a_cancelled_job_gives_up_its_download)
+{
+    executr_status result;
+
+    options.max_jobs = 1;
+    start_worker();
+    const char *id = submit_hanging('1');
+    wait_for_requests(1);
+    cr_assert_eq(executr_queue_cancel(queue, &id, 1, &result, &err), 0);
+    const executr_job *job = wait_for_status(id, EXECUTR_JOB_CANCELLED);
+    cr_expect_eq(executr_job_outcome(job), EXECUTR_OUTCOME_CANCELLED);
+    /* The one thread of the one slot is free again. */
+    wait_for_status(submit_job(ARGS("exit", "0")), EXECUTR_JOB_COMPLETED);
+}
+
+/* Nothing but the end of its download could keep it for a minute. */
+Test(worker_fetch, freeing_waits_for_no_download, .timeout = 30)
+{
+    options.max_jobs = 3;
+    start_worker();
+    submit_hanging('1');
+    submit_hanging('2');
+    wait_for_requests(2);
+    stop_worker(2);
+}
+
+/* A file that is altered in the cache is thrown out, and never runs. */
+Test(worker_fetch, t45_a_flipped_file_is_never_executed)
+{
+    char path[512];
+    size_t length;
+
+    start_worker();
+    wait_for_status(submit_job(ARGS("exit", "0")), EXECUTR_JOB_COMPLETED);
+    snprintf(
+        path, sizeof path, "%s/objects/%.2s/%s", options.cache_directory,
+        job_sha256(), job_sha256());
+    cr_assert_eq(chmod(path, 0755), 0);
+    FILE *f = fopen(path, "w");
+    cr_assert_not_null(f);
+    cr_assert_geq(fputs("#!/bin/sh\necho owned\n", f), 0);
+    cr_assert_eq(fclose(f), 0);
+    cr_assert_eq(chmod(path, 0555), 0);
+    const char *id = submit_job(ARGS("arguments", "well"));
+    const executr_job *job = wait_for_status(id, EXECUTR_JOB_COMPLETED);
+    cr_expect(strstr(executr_job_stdout(job, &length), "[well]"));
+}
+
+/* Nothing is renamed or linked from the cache to where jobs run. */
+Test(worker_fetch, cache_and_work_directory_on_separate_volumes)
+{
+    char cache[256];
+
+    snprintf(cache, sizeof cache, "%s", options.cache_directory);
+    cr_assert_eq(mkdir(cache, 0700), 0);
+    if (mount("none", cache, "tmpfs", 0, "size=64m") != 0) {
+        cr_skip(
+            "SKIPPED: a second volume needs root to mount a tmpfs (%s)",
+            strerror(errno));
+        return;
+    }
+    start_worker();
+    const char *id = submit_job(ARGS("exit", "0"));
+    const executr_job *job = wait_for_status(id, EXECUTR_JOB_COMPLETED);
+    cr_expect_eq(executr_job_attempt(job), 1);
+    stop_worker(1);
+    cr_expect_eq(umount(cache), 0);
+}
