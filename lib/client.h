@@ -85,6 +85,11 @@ executr_status ex_call_report(
 executr_status ex_call_heartbeat(
     const executr_client *client, const executr_heartbeat *heartbeat,
     ex_call *out, executr_error *err) EXECUTR_CHECKED;
+/* Its data is borrowed until the end. */
+executr_status ex_call_output(
+    const executr_client *client, const char *executor_id,
+    const executr_output *output, ex_call *out,
+    executr_error *err) EXECUTR_CHECKED;
 executr_status ex_call_goodbye(
     const executr_client *client, const char *executor_id, ex_call *out,
     executr_error *err) EXECUTR_CHECKED;
@@ -95,6 +100,9 @@ executr_status ex_answer_claim(
     executr_error *err) EXECUTR_CHECKED;
 executr_status ex_answer_report(
     const ex_http_response *response, size_t count, executr_status *results,
+    executr_error *err) EXECUTR_CHECKED;
+executr_status ex_answer_output(
+    const ex_http_response *response, int32_t *followed,
     executr_error *err) EXECUTR_CHECKED;
 executr_status ex_answer_heartbeat(
     const ex_http_response *response, executr_heartbeat *heartbeat,

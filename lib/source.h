@@ -26,6 +26,10 @@ typedef struct ex_source_events {
     void (*beaten)(
         void *ctx, executr_status status, const executr_lease *leases,
         size_t count, const executr_error *err);
+    /* The end of a piece of output; whether more is wanted. */
+    void (*put)(
+        void *ctx, executr_status status, int32_t followed,
+        const executr_error *err);
     /* The end of a goodbye. */
     void (*left)(void *ctx, executr_status status, const executr_error *err);
     void *ctx;
@@ -40,6 +44,9 @@ typedef struct ex_source_ops {
         const executr_report *const *reports, size_t count, executr_error *err);
     executr_status (*heartbeat)(
         ex_source *source, executr_heartbeat *heartbeat, executr_error *err);
+    executr_status (*output)(
+        ex_source *source, const char *executor_id,
+        const executr_output *output, executr_error *err);
     executr_status (*goodbye)(
         ex_source *source, const char *executor_id, executr_error *err);
     /* Give up a claim under way: its callback comes soon, with jobs if some

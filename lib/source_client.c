@@ -18,10 +18,14 @@
 /* While the worker does not know better. */
 #define HEARTBEAT_MS 5000
 
+/* A piece that takes so long is no use to whoever looks on. */
+#define OUTPUT_MS 10000
+
 enum {
     CLAIM,
     REPORT,
     HEARTBEAT,
+    OUTPUT,
     GOODBYE,
     KINDS
 };
@@ -84,6 +88,17 @@ static void tell_heartbeat(
         s->base.events.ctx, st, heartbeat->leases, heartbeat->lease_count, err);
 }
 
+static void tell_output(
+    client_source *s, executr_status st, const ex_http_response *response,
+    executr_error *err)
+{
+    int32_t followed = 0;
+
+    if (!st)
+        st = ex_answer_output(response, &followed, err);
+    s->base.events.put(s->base.events.ctx, st, followed, err);
+}
+
 static void tell_goodbye(
     client_source *s, executr_status st, const ex_http_response *response,
     executr_error *err)
@@ -102,7 +117,7 @@ static void on_done(
     static void (*const tell[KINDS])(
         client_source *, executr_status, const ex_http_response *,
         executr_error *) = {
-        tell_claim, tell_report, tell_heartbeat, tell_goodbye};
+        tell_claim, tell_report, tell_heartbeat, tell_output, tell_goodbye};
     slot *which = ctx;
     client_source *s = which->source;
     executr_error err = {0};
@@ -175,6 +190,20 @@ static executr_status source_heartbeat(
         most = HEARTBEAT_MS;
     if (which->call.request.timeout_ms > most)
         which->call.request.timeout_ms = most;
+    return start(s, which, st, err);
+}
+
+static executr_status source_output(
+    ex_source *source, const char *executor_id, const executr_output *output,
+    executr_error *err)
+{
+    client_source *s = (client_source *)source;
+    slot *which = &s->slots[OUTPUT];
+
+    executr_status st =
+        ex_call_output(s->client, executor_id, output, &which->call, err);
+    if (which->call.request.timeout_ms > OUTPUT_MS)
+        which->call.request.timeout_ms = OUTPUT_MS;
     return start(s, which, st, err);
 }
 
@@ -261,9 +290,9 @@ static void source_free(ex_source *source)
 }
 
 static const ex_source_ops client_ops = {
-    source_claim,   source_report,  source_heartbeat,
-    source_goodbye, source_unclaim, source_fd,
-    source_step,    NULL,           source_free};
+    source_claim,   source_report,  source_heartbeat, source_output,
+    source_goodbye, source_unclaim, source_fd,        source_step,
+    NULL,           source_free};
 
 static executr_status watch(client_source *s, int fd, executr_error *err)
 {

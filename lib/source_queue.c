@@ -25,6 +25,7 @@ enum {
     CLAIM,
     HEARTBEAT,
     REPORT,
+    OUTPUT,
     GOODBYE,
     KINDS
 };
@@ -64,6 +65,9 @@ typedef struct queue_source {
     size_t report_count;
     executr_status *results;
     executr_heartbeat *heartbeat;
+    const char *output_executor;
+    const executr_output *output;
+    int32_t followed;
     const char *goodbye_executor;
 } queue_source;
 
@@ -96,6 +100,9 @@ static executr_status call(queue_source *s, int kind, executr_error *err)
             s->results, err);
     case HEARTBEAT:
         return executr_queue_heartbeat(s->queue, s->heartbeat, err);
+    case OUTPUT:
+        return executr_queue_put_output(
+            s->queue, s->output_executor, s->output, &s->followed, err);
     default:
         return executr_queue_goodbye(s->queue, s->goodbye_executor, err);
     }
@@ -208,6 +215,19 @@ static executr_status source_heartbeat(
     return EXECUTR_OK;
 }
 
+static executr_status source_output(
+    ex_source *source, const char *executor_id, const executr_output *output,
+    executr_error *err)
+{
+    queue_source *s = (queue_source *)source;
+
+    (void)err;
+    s->output_executor = executor_id;
+    s->output = output;
+    ask(s, OUTPUT);
+    return EXECUTR_OK;
+}
+
 static executr_status source_goodbye(
     ex_source *source, const char *executor_id, executr_error *err)
 {
@@ -256,6 +276,9 @@ static void tell(queue_source *s, int kind, const slot *end)
         e->beaten(
             e->ctx, end->status, s->heartbeat->leases,
             s->heartbeat->lease_count, &end->err);
+        break;
+    case OUTPUT:
+        e->put(e->ctx, end->status, s->followed, &end->err);
         break;
     default:
         e->left(e->ctx, end->status, &end->err);
@@ -317,9 +340,9 @@ static void source_free(ex_source *source)
 }
 
 static const ex_source_ops queue_ops = {
-    source_claim,   source_report,  source_heartbeat,
-    source_goodbye, source_unclaim, source_fd,
-    source_step,    source_fetch,   source_free};
+    source_claim,   source_report,  source_heartbeat, source_output,
+    source_goodbye, source_unclaim, source_fd,        source_step,
+    source_fetch,   source_free};
 
 static executr_status start_threads(queue_source *s, executr_error *err)
 {

@@ -63,6 +63,10 @@ typedef struct ex_work {
     char *out;
     char *err;
     char *message;
+    int32_t followed;    /* somebody wants its output while it runs */
+    int32_t put_turn;    /* which stream is looked at next */
+    int64_t put_next[2]; /* bytes of each that were put */
+    int64_t put_at_us;   /* the next look */
 } ex_work;
 
 /* A fetch on its way to a thread and back. It owns all it needs, so that its
@@ -168,6 +172,13 @@ struct executr_worker {
     ex_work **reported; /* in the call under way, and their reports */
     const executr_report **reports;
 
+    int32_t live;    /* some job may be followed */
+    int32_t putting; /* a piece of live output is under way: this one */
+    uint64_t put_token;
+    char put_job_id[40];
+    executr_output output;
+    char *piece; /* its bytes; NULL while nobody follows anything */
+
     int32_t leaving; /* goodbye: 1 under way, 2 done */
     int64_t give_up_us;
 };
@@ -233,6 +244,14 @@ void ex_worker_report(executr_worker *worker, int64_t now_us);
 void ex_worker_reported(
     void *ctx, executr_status status, const executr_status *results,
     size_t count, const executr_error *err);
+
+/* worker_live.c */
+void ex_work_follow(executr_worker *worker, ex_work *work, int32_t followed);
+void ex_worker_live(executr_worker *worker, int64_t now_us);
+int64_t ex_worker_live_due_us(const executr_worker *worker);
+void ex_worker_put(
+    void *ctx, executr_status status, int32_t followed,
+    const executr_error *err);
 
 /* worker_beat.c */
 void ex_worker_beat(executr_worker *worker, int64_t now_us);

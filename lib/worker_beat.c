@@ -141,6 +141,7 @@ static void judge(
     case EXECUTR_LEASE_KEPT:
     case EXECUTR_LEASE_FOLLOWED:
         ex_work_renew(worker, work);
+        ex_work_follow(worker, work, lease->verdict == EXECUTR_LEASE_FOLLOWED);
         break;
     case EXECUTR_LEASE_CANCEL:
         ex_work_renew(worker, work);

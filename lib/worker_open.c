@@ -150,9 +150,9 @@ static executr_status open_runner(executr_worker *worker, executr_error *err)
 static executr_status open_source(executr_worker *worker, executr_error *err)
 {
     const executr_worker_options *o = &worker->options;
-    ex_source_events events = {
-        ex_worker_claimed, ex_worker_reported, ex_worker_beaten, ex_worker_left,
-        worker};
+    ex_source_events events = {ex_worker_claimed, ex_worker_reported,
+                               ex_worker_beaten,  ex_worker_put,
+                               ex_worker_left,    worker};
 
     if (o->queue)
         return ex_source_queue_open(
@@ -280,6 +280,7 @@ void executr_worker_free(executr_worker *worker)
     while (worker->works)
         ex_work_free(worker, worker->works);
     ex_free(worker->leases);
+    ex_free(worker->piece);
     executr_cache_free(worker->cache);
     if (worker->stop_fd >= 0)
         close(worker->stop_fd);

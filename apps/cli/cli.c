@@ -201,8 +201,7 @@ static void on_interrupt(int number)
     interrupted = 1;
 }
 
-/* The first Ctrl-C is ours, the second ends us. */
-static void catch_interrupt(void)
+void cli_catch_interrupt(void)
 {
     struct sigaction action = {.sa_handler = on_interrupt};
     action.sa_flags = (int)SA_RESETHAND;
@@ -210,7 +209,12 @@ static void catch_interrupt(void)
     sigaction(SIGINT, &action, NULL);
 }
 
-static void tell_to_stop(executr_client *client, const char *id)
+int cli_interrupted(void)
+{
+    return interrupted;
+}
+
+void cli_tell_to_stop(executr_client *client, const char *id)
 {
     executr_error err;
     int32_t running;
@@ -234,7 +238,7 @@ int cli_wait(
     int64_t pause_ms = 10;
     int64_t patience_us = ex_monotonic_us() + cli.network_timeout_ms * 1000;
     if (cancel_on_interrupt)
-        catch_interrupt();
+        cli_catch_interrupt();
     for (;;) {
         executr_status st = executr_client_get(client, id, out, &err);
         if (st &&
@@ -250,7 +254,7 @@ int cli_wait(
         struct timespec pause = {0, pause_ms * 1000000};
         nanosleep(&pause, NULL);
         if (interrupted)
-            tell_to_stop(client, id);
+            cli_tell_to_stop(client, id);
         pause_ms = pause_ms < 500 ? pause_ms * 3 / 2 : 500;
     }
 }

@@ -54,6 +54,32 @@ int cli_wait(
     executr_client *client, const char *id, int cancel_on_interrupt,
     executr_jobs **out);
 
+/*
+ * Print what a job prints, its stdout to stdout and its stderr to stderr, until
+ * it is over. `streams` as in executr_follow; Ctrl-C as in cli_wait. APP_GO_ON
+ * or the exit code.
+ */
+int cli_follow(
+    executr_client *client, const char *id, int32_t streams,
+    int cancel_on_interrupt);
+
+/* The same for those who follow by other means: its state, and what it does
+ * with output. */
+typedef struct cli_follower {
+    const char *id;
+    int cancel_on_interrupt;
+    int32_t attempt; /* printed last */
+} cli_follower;
+int32_t cli_on_output(
+    void *ctx, int32_t stream, int32_t attempt, int64_t offset,
+    const void *data, size_t length);
+
+/* The first Ctrl-C is told by cli_interrupted, the second ends us. */
+void cli_catch_interrupt(void);
+int cli_interrupted(void);
+/* Cancel a job because of it. */
+void cli_tell_to_stop(executr_client *client, const char *id);
+
 /* The flags that describe a job, and the spec they make. */
 extern const app_flag cli_job_flags[];
 

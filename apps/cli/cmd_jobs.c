@@ -130,13 +130,29 @@ int cmd_wait(int argc, char **argv)
     return first;
 }
 
+/* What there is by now. */
+static int print_outputs(
+    executr_client *client, const char *id, int32_t streams)
+{
+    executr_error err;
+    if (streams & 1 << 1 &&
+        executr_client_output(
+            client, id, 1, 0, 0, cli_write_stdout, NULL, &err))
+        return app_fail(&err);
+    if (streams & 1 << 2 &&
+        executr_client_output(
+            client, id, 2, 0, 0, cli_write_stderr, NULL, &err))
+        return app_fail(&err);
+    return APP_OK;
+}
+
 int cmd_logs(int argc, char **argv)
 {
     static int32_t follow;
     static const char *stream;
     static const app_flag flags[] = {
         {"follow", 'f', APP_SWITCH, &follow, NULL, NULL,
-         "go on until the job is over", 0, 0},
+         "print what the job prints until it is over", 0, 0},
         {"stream", 0, APP_CHOICE, &stream, "both|stdout|stderr", "both",
          "which output to print", 0, 0},
         {0}};
@@ -146,22 +162,17 @@ int cmd_logs(int argc, char **argv)
         "Its stdout goes to stdout and its stderr to stderr, byte by byte.",
         both};
     app_rest rest;
-    executr_error err;
     int code = read_ids(&command, argc, argv, 1, &rest);
     if (code != APP_GO_ON)
         return code;
     executr_client *client = cli_open(&code);
     if (!client)
         return code;
-    code = APP_OK;
-    if (strcmp(stream, "stderr") != 0 &&
-        executr_client_output(
-            client, rest.words[0], 1, 0, follow, cli_write_stdout, NULL, &err))
-        code = app_fail(&err);
-    if (code == APP_OK && strcmp(stream, "stdout") != 0 &&
-        executr_client_output(
-            client, rest.words[0], 2, 0, follow, cli_write_stderr, NULL, &err))
-        code = app_fail(&err);
+    int32_t streams = strcmp(stream, "stdout") == 0   ? 1 << 1
+                      : strcmp(stream, "stderr") == 0 ? 1 << 2
+                                                      : 1 << 1 | 1 << 2;
+    code = follow ? cli_follow(client, rest.words[0], streams, 0)
+                  : print_outputs(client, rest.words[0], streams);
     executr_client_free(client);
-    return code;
+    return code == APP_GO_ON ? APP_OK : code;
 }

@@ -41,20 +41,14 @@ static const app_command command = {
     "it). Ctrl-C cancels\nthe job, a second one leaves it alone.",
     tables};
 
-/* Print outputs (or the record as JSON) and tell the exit code. */
+/* Its output was printed as it came: say what went wrong (or print the record
+ * as JSON) and tell the exit code. */
 static int finish(const executr_job *job)
 {
-    size_t length;
     if (cli_json()) {
         int printed = cli_print_job(job, EXECUTR_PART_ALL);
         return printed ? printed : cli_exit_code(job);
     }
-    const char *data = executr_job_stdout(job, &length);
-    int32_t failed = cli_write_stdout(NULL, data, length);
-    data = executr_job_stderr(job, &length);
-    failed |= cli_write_stderr(NULL, data, length);
-    if (failed)
-        return app_failf("can't write the output of the job");
     if (*executr_job_error_message(job) &&
         executr_job_status(job) != EXECUTR_JOB_COMPLETED)
         app_failf(
@@ -77,9 +71,12 @@ static int run_remote(const executr_job_spec *spec, const char *path)
     if (code == APP_GO_ON &&
         executr_client_submit(client, &spec, 1, NULL, &jobs, &err))
         code = app_fail(&err);
+    const char *id =
+        code == APP_GO_ON ? executr_job_id(executr_jobs_at(jobs, 0)) : NULL;
+    if (code == APP_GO_ON && !cli_json())
+        code = cli_follow(client, id, 0, 1);
     if (code == APP_GO_ON)
-        code = cli_wait(
-            client, executr_job_id(executr_jobs_at(jobs, 0)), 1, &ended);
+        code = cli_wait(client, id, 1, &ended);
     if (code == APP_GO_ON)
         code = finish(executr_jobs_at(ended, 0));
     executr_jobs_free(ended);
@@ -93,6 +90,7 @@ typedef struct local_run {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     int over; /* the job ended, or the worker did */
+    int left; /* the worker did */
     executr_worker *worker;
 } local_run;
 
@@ -124,6 +122,9 @@ static void *run_worker(void *ctx)
     executr_error err;
     if (executr_worker_run(run->worker, &err))
         app_fail(&err);
+    pthread_mutex_lock(&run->lock);
+    run->left = 1;
+    pthread_mutex_unlock(&run->lock);
     tell_over(run);
     return NULL;
 }
@@ -172,6 +173,39 @@ static void catch_signals(executr_worker *worker)
     sigaction(SIGTERM, &action, NULL);
 }
 
+typedef struct local_follower {
+    cli_follower printer; /* first, so that it can be taken for one */
+    local_run *run;
+} local_follower;
+
+static int32_t on_idle(void *ctx)
+{
+    local_run *run = ((local_follower *)ctx)->run;
+    pthread_mutex_lock(&run->lock);
+    int left = run->left;
+    pthread_mutex_unlock(&run->lock);
+    return left;
+}
+
+/* Print what the job prints until it is over; APP_GO_ON or the exit code. */
+static int follow_local(executr_queue *queue, const char *id, local_run *run)
+{
+    executr_error err;
+    local_follower f = {{id, 0, 0}, run};
+    executr_follow follow = EXECUTR_FOLLOW_INIT;
+    follow.job_id = id;
+    follow.write = cli_on_output;
+    follow.idle = on_idle;
+    follow.ctx = &f;
+    executr_status st = executr_queue_follow(queue, &follow, &err);
+    if (!st || st == EXECUTR_E_CANCELLED)
+        return APP_GO_ON;
+    tell_over(run);
+    if (st == EXECUTR_E_CALLBACK)
+        return app_failf("can't write the output of the job");
+    return app_fail(&err);
+}
+
 static int wait_local(executr_queue *queue, const char *id, local_run *run)
 {
     executr_error err;
@@ -180,6 +214,7 @@ static int wait_local(executr_queue *queue, const char *id, local_run *run)
     catch_signals(run->worker);
     if (pthread_create(&thread, NULL, run_worker, run))
         return app_failf("can't start a thread");
+    int code = cli_json() ? APP_GO_ON : follow_local(queue, id, run);
     pthread_mutex_lock(&run->lock);
     while (!run->over)
         pthread_cond_wait(&run->changed, &run->lock);
@@ -189,9 +224,11 @@ static int wait_local(executr_queue *queue, const char *id, local_run *run)
     pthread_join(thread, NULL);
     if (interrupted)
         return 128 + interrupted;
+    if (code != APP_GO_ON)
+        return code;
     if (executr_queue_get(queue, id, EXECUTR_PART_ALL, &ended, &err))
         return app_fail(&err);
-    int code = finish(executr_jobs_at(ended, 0));
+    code = finish(executr_jobs_at(ended, 0));
     executr_jobs_free(ended);
     return code;
 }
@@ -204,7 +241,8 @@ static int run_in_store(
     executr_jobs *jobs = NULL;
     executr_queue_options options = EXECUTR_QUEUE_OPTIONS_INIT;
     executr_worker_options work = EXECUTR_WORKER_OPTIONS_INIT;
-    local_run run = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0};
+    local_run run = {
+        PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0, 0};
     int code = APP_GO_ON;
     options.events = (executr_events){on_event, &run};
     if (executr_queue_open(store, &options, &queue, &err))

@@ -59,7 +59,10 @@ typedef struct api_response {
     char subject[256]; /* what the stream is about */
     int64_t offset;
     int32_t which;
-    int32_t follow;
+    int32_t framed;  /* a followed output is told in frames */
+    int32_t streams; /* of it: bits 1 << stream */
+    int32_t attempt;
+    int64_t offsets[2];
     int64_t length;      /* of the stream; -1 unknown */
     atomic_int *counted; /* counts this answer while it lasts; or NULL */
 } api_response;
@@ -70,6 +73,7 @@ typedef struct api_route {
     void (*handle)(api *a, api_request *request, api_response *response);
     int64_t max_body; /* bytes; 0: API_BODY; -1: streamed */
     int32_t open;     /* needs no token */
+    int32_t raw;      /* the body is bytes, not JSON */
 } api_route;
 
 #define API_BODY (INT64_C(4) << 20)
@@ -130,6 +134,11 @@ int api_query_i64(
     const api_request *request, const char *name, int64_t min, int64_t max,
     int64_t *out, api_response *response);
 
+int api_is_over(const executr_job *job);
+
+/* Let the answer go on with what the job prints until it is over. */
+void api_follow(api *a, const executr_job *job, api_response *response);
+
 /* Handlers. */
 void route_health(api *a, api_request *request, api_response *response);
 void route_metrics(api *a, api_request *request, api_response *response);
@@ -140,6 +149,8 @@ void route_list(api *a, api_request *request, api_response *response);
 void route_get(api *a, api_request *request, api_response *response);
 void route_stdout(api *a, api_request *request, api_response *response);
 void route_stderr(api *a, api_request *request, api_response *response);
+void route_output_get(api *a, api_request *request, api_response *response);
+void route_output_put(api *a, api_request *request, api_response *response);
 void route_cancel(api *a, api_request *request, api_response *response);
 void route_retry(api *a, api_request *request, api_response *response);
 void route_bulk(api *a, api_request *request, api_response *response);

@@ -16,29 +16,32 @@
 #define STREAMED (-1)
 
 static const api_route routes[] = {
-    {"GET", "/api/v1/health", route_health, 0, 1},
-    {"GET", "/api/v1/metrics", route_metrics, 0, 1},
-    {"GET", "/metrics", route_metrics, 0, 1},
-    {"POST", "/api/v1/jobs", route_submit, 0, 0},
-    {"GET", "/api/v1/jobs", route_list, 0, 0},
-    {"POST", "/api/v1/jobs/claim", route_claim, 0, 0},
-    {"POST", "/api/v1/jobs/report", route_report, API_BULK_BODY, 0},
-    {"POST", "/api/v1/jobs/bulk", route_bulk, API_BULK_BODY, 0},
-    {"POST", "/api/v1/jobs/bulk/cancel", route_bulk_cancel, 0, 0},
-    {"GET", "/api/v1/jobs/{id}", route_get, 0, 0},
-    {"DELETE", "/api/v1/jobs/{id}", route_cancel, 0, 0},
-    {"POST", "/api/v1/jobs/{id}/retry", route_retry, 0, 0},
-    {"GET", "/api/v1/jobs/{id}/stdout", route_stdout, 0, 0},
-    {"GET", "/api/v1/jobs/{id}/stderr", route_stderr, 0, 0},
-    {"PUT", "/api/v1/jobs/{id}/heartbeat", route_job_heartbeat, 0, 0},
-    {"PUT", "/api/v1/jobs/{id}/complete", route_complete, OUTPUT_BODY, 0},
-    {"PUT", "/api/v1/jobs/{id}/fail", route_fail, OUTPUT_BODY, 0},
-    {"PUT", "/api/v1/executors/{id}", route_heartbeat, 0, 0},
-    {"DELETE", "/api/v1/executors/{id}", route_goodbye, 0, 0},
-    {"GET", "/api/v1/admin/stats", route_stats, 0, 0},
-    {"GET", "/api/v1/admin/executors", route_executors, 0, 0},
-    {"GET", "/api/v1/binaries/{id}", route_binary_get, 0, 0},
-    {"PUT", "/api/v1/binaries/{id}", route_binary_put, STREAMED, 0},
+    {"GET", "/api/v1/health", route_health, 0, 1, 0},
+    {"GET", "/api/v1/metrics", route_metrics, 0, 1, 0},
+    {"GET", "/metrics", route_metrics, 0, 1, 0},
+    {"POST", "/api/v1/jobs", route_submit, 0, 0, 0},
+    {"GET", "/api/v1/jobs", route_list, 0, 0, 0},
+    {"POST", "/api/v1/jobs/claim", route_claim, 0, 0, 0},
+    {"POST", "/api/v1/jobs/report", route_report, API_BULK_BODY, 0, 0},
+    {"POST", "/api/v1/jobs/bulk", route_bulk, API_BULK_BODY, 0, 0},
+    {"POST", "/api/v1/jobs/bulk/cancel", route_bulk_cancel, 0, 0, 0},
+    {"GET", "/api/v1/jobs/{id}", route_get, 0, 0, 0},
+    {"DELETE", "/api/v1/jobs/{id}", route_cancel, 0, 0, 0},
+    {"POST", "/api/v1/jobs/{id}/retry", route_retry, 0, 0, 0},
+    {"GET", "/api/v1/jobs/{id}/stdout", route_stdout, 0, 0, 0},
+    {"GET", "/api/v1/jobs/{id}/stderr", route_stderr, 0, 0, 0},
+    {"GET", "/api/v1/jobs/{id}/output", route_output_get, 0, 0, 0},
+    {"POST", "/api/v1/jobs/{id}/output", route_output_put, EXECUTR_OUTPUT_MAX,
+     0, 1},
+    {"PUT", "/api/v1/jobs/{id}/heartbeat", route_job_heartbeat, 0, 0, 0},
+    {"PUT", "/api/v1/jobs/{id}/complete", route_complete, OUTPUT_BODY, 0, 0},
+    {"PUT", "/api/v1/jobs/{id}/fail", route_fail, OUTPUT_BODY, 0, 0},
+    {"PUT", "/api/v1/executors/{id}", route_heartbeat, 0, 0, 0},
+    {"DELETE", "/api/v1/executors/{id}", route_goodbye, 0, 0, 0},
+    {"GET", "/api/v1/admin/stats", route_stats, 0, 0, 0},
+    {"GET", "/api/v1/admin/executors", route_executors, 0, 0, 0},
+    {"GET", "/api/v1/binaries/{id}", route_binary_get, 0, 0, 0},
+    {"PUT", "/api/v1/binaries/{id}", route_binary_put, STREAMED, 0, 0},
 };
 
 #define ROUTES (sizeof routes / sizeof *routes)
@@ -225,7 +228,8 @@ void api_answer(
     api *a, const api_route *route, api_request *request,
     api_response *response)
 {
-    if (request->length && !request->read && !is_json(request->content_type)) {
+    if (request->length && !request->read && !route->raw &&
+        !is_json(request->content_type)) {
         api_errorf(
             response, 415, "unsupported_media_type", "Content-Type",
             "the body must be sent as Content-Type: application/json");

@@ -4,18 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "api.h"
 #include "base/fail.h"
-
-#define FOLLOW_STEP_NS 200000000L /* between looks at a job that runs */
-
-static int is_over(const executr_job *job)
-{
-    int32_t status = executr_job_status(job);
-    return status != EXECUTR_JOB_PENDING && status != EXECUTR_JOB_RUNNING;
-}
 
 static executr_status write_output(
     const executr_job *job, const api_response *response, executr_write write,
@@ -30,58 +21,6 @@ static executr_status write_output(
     if (write(ctx, data + offset, length - offset))
         return ex_fail(err, EXECUTR_E_CALLBACK, "the reader went away");
     return EXECUTR_OK;
-}
-
-/* Wait until the job is over (or the server stops), then write its output. */
-static executr_status follow_output(
-    api *a, api_response *response, executr_write write, void *ctx,
-    executr_error *err)
-{
-    executr_queue *queue = atomic_load(&a->queue);
-    for (;;) {
-        executr_jobs *jobs = NULL;
-        executr_status st =
-            executr_queue_get(queue, response->subject, 0, &jobs, err);
-        int over = !st && is_over(executr_jobs_at(jobs, 0));
-        executr_jobs_free(jobs);
-        if (st && !executr_status_retriable(st))
-            return st;
-        if (over)
-            break;
-        if (atomic_load(&a->stopping)) /* an answer cut short says so */
-            return ex_fail(
-                err, EXECUTR_E_UNAVAILABLE, "the server is stopping");
-        if (write(ctx, "", 0)) /* notices a reader that went away */
-            return ex_fail(err, EXECUTR_E_CALLBACK, "the reader went away");
-        nanosleep(&(struct timespec){0, FOLLOW_STEP_NS}, NULL);
-    }
-    executr_jobs *jobs = NULL;
-    executr_status st = executr_queue_get(
-        queue, response->subject, EXECUTR_PART_OUTPUT, &jobs, err);
-    if (!st)
-        st = write_output(executr_jobs_at(jobs, 0), response, write, ctx, err);
-    executr_jobs_free(jobs);
-    return st;
-}
-
-/* Let the answer wait for the job; there is a thread behind each that does, and
- * the other calls need some too. */
-static void begin_follow(api *a, const executr_job *job, api_response *response)
-{
-    if (atomic_fetch_add(&a->follows, 1) >= a->max_follows) {
-        atomic_fetch_sub(&a->follows, 1);
-        api_errorf(
-            response, 429, "too_many_requests", "follow",
-            "%d outputs are being followed already, the most at once; ask "
-            "again later, or without follow",
-            (int)a->max_follows);
-        return;
-    }
-    response->counted = &a->follows;
-    response->follow = 1;
-    response->stream = follow_output;
-    snprintf(
-        response->subject, sizeof response->subject, "%s", executr_job_id(job));
 }
 
 static int64_t min_i64(int64_t a, int64_t b)
@@ -110,8 +49,10 @@ static void answer_output(
     response->status = 200;
     response->content_type = "application/octet-stream";
     response->which = which;
-    if (follow && !is_over(job)) {
-        begin_follow(a, job, response);
+    if (follow && !api_is_over(job)) {
+        response->streams = 1 << which;
+        response->offsets[which - 1] = response->offset;
+        api_follow(a, job, response);
     } else if (write_output(
                    job, response, ex_buf_write, &response->body, &err)) {
         api_error(response, &err);

@@ -73,10 +73,19 @@ EXECUTR_API executr_status executr_client_executors(
     executr_error *err) EXECUTR_CHECKED;
 
 /* Raw bytes of a job's stdout (stream 1) or stderr (stream 2) from `offset`.
- * With `follow` it goes on until the job ends. */
+ * With `follow` it goes on with what the job prints until it ends. */
 EXECUTR_API executr_status executr_client_output(
     executr_client *client, const char *job_id, int32_t stream, int64_t offset,
     int32_t follow, executr_write write, void *ctx,
+    executr_error *err) EXECUTR_CHECKED;
+
+/*
+ * executr_queue_follow over the API, both streams in one connection. One that
+ * breaks is made again, and goes on where it was, as long as a server answers
+ * within the network timeout.
+ */
+EXECUTR_API executr_status executr_client_follow(
+    executr_client *client, executr_follow *follow,
     executr_error *err) EXECUTR_CHECKED;
 
 /* For executors in other programs. */
@@ -89,6 +98,10 @@ EXECUTR_API executr_status executr_client_report(
     executr_error *err) EXECUTR_CHECKED;
 EXECUTR_API executr_status executr_client_heartbeat(
     executr_client *client, executr_heartbeat *heartbeat,
+    executr_error *err) EXECUTR_CHECKED;
+EXECUTR_API executr_status executr_client_put_output(
+    executr_client *client, const char *executor_id,
+    const executr_output *output, int32_t *followed,
     executr_error *err) EXECUTR_CHECKED;
 EXECUTR_API executr_status executr_client_goodbye(
     executr_client *client, const char *executor_id,

@@ -138,6 +138,30 @@ static void sleep_for_ever(void)
         pause();
 }
 
+static void wait_for(const char *path)
+{
+    while (access(path, F_OK) != 0)
+        usleep(1000);
+}
+
+/* say_until FILE: says first, waits for the file, says last */
+static int do_say_until(char **args)
+{
+    put(1, "first\n", 6);
+    wait_for(args[0]);
+    put(1, "last\n", 5);
+    return 0;
+}
+
+/* close_until FILE: says first, closes stdout, waits for the file */
+static int do_close_until(char **args)
+{
+    put(1, "first\n", 6);
+    close(1);
+    wait_for(args[0]);
+    return 0;
+}
+
 /* Says something to both outputs, and stays. */
 static int do_talk(char **args)
 {
@@ -295,6 +319,8 @@ static const struct {
     {"arguments", do_arguments},
     {"state", do_state},
     {"talk", do_talk},
+    {"say_until", do_say_until},
+    {"close_until", do_close_until},
     {"grandchild", do_grandchild},
     {"daemon", do_daemon},
     {"stubborn", do_stubborn},

@@ -238,6 +238,9 @@ FUNCTIONS = {
     "executr_client_report": (
         I32, [HANDLE, TEXT, POINTER(POINTER(s.Report)), SIZE, OUT_I32, ERR]),
     "executr_client_heartbeat": (I32, [HANDLE, POINTER(s.Heartbeat), ERR]),
+    "executr_client_follow": (I32, [HANDLE, POINTER(s.Follow), ERR]),
+    "executr_client_put_output": (
+        I32, [HANDLE, TEXT, POINTER(s.Output), OUT_I32, ERR]),
     "executr_client_goodbye": (I32, [HANDLE, TEXT, ERR]),
     "executr_client_has_binary": (I32, [HANDLE, TEXT, OUT_I64, ERR]),
     "executr_client_put_binary": (
