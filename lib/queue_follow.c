@@ -12,8 +12,8 @@
 #include "base/time.h"
 #include "queue_live.h"
 
-#define FOLLOWED_MS 10000 /* interest lasts so long unless renewed */
-#define RENEW_US (INT64_C(3) * 1000 * 1000)
+#define FOLLOWED_MS 5000 /* interest lasts so long unless renewed */
+#define RENEW_US (INT64_C(1500) * 1000)
 #define PAUSE_FIRST_MS 10
 #define PAUSE_LONGEST_MS 200
 

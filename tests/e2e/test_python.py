@@ -202,3 +202,35 @@ def test_a_worker_in_python_for_a_server(sqlite_lab):
         worker.start()
         job = client.run("/bin/echo", arguments=["hi"])
         assert job.stdout == b"hi\n" and job.executor_id.startswith("py-")
+
+
+def test_t60_follow_gives_what_a_job_prints_as_it_does(client, system):
+    gate = system.place / "follow-gate"
+    path = system.script(
+        f"echo one; until [ -e {gate} ]; do sleep 0.02; done; "
+        "echo two; echo bad >&2")
+    job = client.submit(path, environment={"PATH": "/usr/bin:/bin"})
+    seen = b""
+    for piece in client.follow(job.id, "stdout"):
+        seen += piece
+        if seen == b"one\n":
+            assert client.get(job.id).status == "running"
+            gate.touch()
+    assert seen == b"one\ntwo\n"
+    assert list(client.follow(job.id, "stdout", offset=4)) == [b"two\n"]
+    both = list(client.follow(job.id))
+    assert ("stderr", b"bad\n") in both
+
+
+def test_follow_can_be_left(client, system):
+    path = system.script("echo one; exec sleep 100")
+    job = client.submit(path, environment={"PATH": "/usr/bin:/bin"})
+    for piece in client.follow(job.id, "stdout"):
+        assert piece == b"one\n"
+        break
+    client.cancel(job.id)
+    assert client.wait(job.id, timeout=30).status == "cancelled"
+    with pytest.raises(ValueError):
+        next(client.follow(job.id, "stdin"))
+    with pytest.raises(executr.NotFound):
+        next(client.follow("0192f0c1-7a7e-7cc3-98c4-dc0c0c07398f"))

@@ -400,3 +400,18 @@ def test_times_are_seconds(queue):
     assert _library.milliseconds(0.0001) == 1
     assert _library.milliseconds(1.5) == 1500
     assert _library.milliseconds(math.inf) == -1
+
+
+def test_t60_follow_gives_output_while_the_job_runs(queue, script, tmp_path):
+    gate = tmp_path / "gate"
+    path = script(f"echo one; until [ -e {gate} ]; do sleep 0.02; done; "
+                  "echo two")
+    job = queue.submit(path, environment={"PATH": "/usr/bin:/bin"})
+    with executr.Worker(queue, **places(tmp_path)).start():
+        seen = b""
+        for piece in queue.follow(job.id, "stdout"):
+            seen += piece
+            if seen == b"one\n":
+                assert queue.get(job.id).status == "running"
+                gate.touch()
+    assert seen == b"one\ntwo\n"

@@ -4,6 +4,7 @@
 import ctypes
 import time
 
+from . import _follow
 from . import _structs as s
 from ._calls import Calls
 from ._errors import NotFound, TimedOut, Unavailable
@@ -11,8 +12,6 @@ from ._job import JobSpec
 from ._library import (
     call, collect, encode, log_hook, milliseconds, progress_hook, text,
     writer)
-
-_STREAMS = {"stdout": 1, "stderr": 2}
 
 
 def hash_file(path):
@@ -51,6 +50,8 @@ class Client(Calls):
         call("executr_client_open", ctypes.byref(options), ctypes.byref(out))
         self._adopt(out.value, "executr_client_free", keep=hook)
         self._patience = timeout
+        self._same = {"server_url": server_url, "token": token,
+                      "timeout": timeout, "log": log}
         self.url = server_url
 
     def health(self):
@@ -142,15 +143,24 @@ class Client(Calls):
                  ctypes.byref(running))
         return "running" if running.value else "cancelled"
 
+    def follow(self, job_id, stream=None, offset=0):
+        """
+        Iterate over what a job prints, as it comes, until it is over: bytes of
+        "stdout" or "stderr" from `offset` on, or (stream, bytes) of both. A
+        connection that breaks is made again and goes on where it was. It has a
+        client of its own, so this one is free for other calls.
+        """
+        own = Client(**self._same)
+        return _follow.follow(
+            own, "executr_client_follow", job_id, stream, offset, own.close)
+
     def logs(self, job_id, stream="stdout", offset=0, follow=False,
              write=None):
         """
         What a job wrote to "stdout" or "stderr", as bytes; with `write` they
         are handed to it instead, with `follow` until the job is over.
         """
-        number = _STREAMS.get(stream)
-        if number is None:
-            raise ValueError(f"stream is stdout or stderr, not {stream!r}")
+        number = _follow.number_of(stream)
         arguments = (
             encode(job_id, "id"), number, offset, int(bool(follow)))
         with self._use() as handle:

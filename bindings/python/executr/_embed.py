@@ -6,6 +6,7 @@ import dataclasses
 import threading
 import weakref
 
+from . import _follow
 from . import _structs as s
 from ._calls import Calls
 from ._client import hash_file
@@ -156,6 +157,14 @@ class Queue(Calls):
     def get(self, job_id):
         """The record of a job, with output and attempts."""
         return self._jobs("get", encode(job_id, "id"), _PARTS)[0]
+
+    def follow(self, job_id, stream=None, offset=0):
+        """
+        Iterate over what a job prints, as it comes, until it is over: bytes of
+        "stdout" or "stderr" from `offset` on, or (stream, bytes) of both.
+        """
+        return _follow.follow(
+            self, "executr_queue_follow", job_id, stream, offset)
 
     def cancel(self, job_id):
         """Cancel a job: "cancelled" now, or "running" and told to stop."""
