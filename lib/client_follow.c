@@ -6,7 +6,7 @@
  */
 #include "client.h"
 
-#include <stdio.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -19,6 +19,7 @@
 #define LOOK_MS 100             /* between questions whether to go on */
 #define BACKOFF_MS INT64_C(100) /* then twice as long, five times */
 #define HEAD_MAX 80
+#define DEAD_LEAST_US (INT64_C(25) * 1000 * 1000)
 
 typedef struct following {
     executr_client *client;
@@ -28,9 +29,10 @@ typedef struct following {
     size_t head_length;
     int32_t stream; /* of the frame under way */
     int32_t attempt;
-    int64_t offset; /* of its next byte; -1: a note */
-    uint64_t left;  /* bytes of it to come */
-    int64_t heard_us;
+    int64_t offset;   /* of its next byte; -1: a note */
+    uint64_t left;    /* bytes of it to come */
+    int64_t asked_us; /* the request that is under way */
+    int64_t heard_us; /* the last byte of any */
     int32_t failures; /* in a row */
     int32_t stopped;  /* by the reader */
     int32_t garbled;
@@ -39,26 +41,37 @@ typedef struct following {
     executr_error err;
 } following;
 
+/* A number from -1 on that ends with `end`; -1 if there is none. */
+static int32_t read_number(const char **at, char end, int64_t *out)
+{
+    char *behind;
+
+    errno = 0;
+    long long value = strtoll(*at, &behind, 10);
+    if (errno || behind == *at || *behind != end || value < -1)
+        return -1;
+    *at = behind + 1;
+    *out = value;
+    return 0;
+}
+
 static int32_t begin_frame(following *f)
 {
-    long long stream;
-    long long attempt;
-    long long offset;
-    long long length;
-    char end = '\0';
+    const char *at = f->head;
+    int64_t stream;
+    int64_t attempt;
+    int64_t length;
 
     f->head[f->head_length] = '\0';
     f->head_length = 0;
-    int found = sscanf(
-        f->head, "%19lld %19lld %19lld %19lld%c", &stream, &attempt, &offset,
-        &length, &end);
-    if (found != 5 || end != '\n' || stream < 0 || stream > 2 || attempt < 0 ||
-        attempt > INT32_MAX || offset < -1 || length < 0 ||
-        (stream == 0 && length > 0))
+    if (read_number(&at, ' ', &stream) || read_number(&at, ' ', &attempt) ||
+        read_number(&at, ' ', &f->offset) || read_number(&at, '\n', &length))
+        return -1;
+    if (stream < 0 || stream > 2 || attempt < 0 || attempt > INT32_MAX ||
+        length < 0 || (stream == 0 && length > 0))
         return -1;
     f->stream = (int32_t)stream;
     f->attempt = (int32_t)attempt;
-    f->offset = offset;
     f->left = (uint64_t)length;
     return 0;
 }
@@ -155,6 +168,7 @@ static executr_status prepare(following *f, executr_error *err)
     f->head_length = 0;
     f->left = 0;
     f->ended = 0;
+    f->asked_us = ex_monotonic_us();
     return ex_call_finish(call, err);
 }
 
@@ -166,6 +180,19 @@ static int32_t goes_on(const following *f)
 static executr_status given_up(executr_error *err)
 {
     return ex_fail(err, EXECUTR_E_CANCELLED, "following was given up");
+}
+
+/*
+ * The server says something every ten seconds, so a long silence is a network
+ * that swallows everything. There is time left then to ask again.
+ */
+static int32_t is_dead(const following *f)
+{
+    int64_t limit_us = f->client->network_timeout_ms * 1000 / 2;
+
+    return limit_us >= DEAD_LEAST_US &&
+           ex_monotonic_us() - f->asked_us > limit_us &&
+           ex_monotonic_us() - f->heard_us > limit_us;
 }
 
 /* One answer, up to its end, in f->status; OK unless nobody wants more. */
@@ -181,8 +208,14 @@ static executr_status follow_once(following *f, executr_error *err)
         st = ex_http_step(http, LOOK_MS, err);
         if (!st && !f->ended && !goes_on(f))
             st = given_up(err);
+        if (!st && !f->ended && is_dead(f)) {
+            f->status = ex_fail(
+                &f->err, EXECUTR_E_TIMEOUT, "nothing comes from %s any more",
+                f->client->server_url);
+            break;
+        }
     }
-    if (st && id)
+    if (!f->ended && id)
         ex_http_cancel(http, id);
     ex_call_clear(&f->call);
     if (!st && f->stopped)

@@ -99,6 +99,7 @@ void api_follow(api *a, const executr_job *job, api_response *response)
         response->counted = &a->follows;
     }
     response->status = 200;
+    ex_buf_puts(&response->headers, "X-Accel-Buffering: no\r\n"); /* nginx */
     response->stream = stream_output;
     snprintf(
         response->subject, sizeof response->subject, "%s", executr_job_id(job));

@@ -23,6 +23,7 @@ static executr_status check_fence(
     ex_sqlite *db;
     ex_held job;
 
+    *attempt = 0;
     executr_status st = ex_sqlite_begin_read(store, &db, err);
     if (st)
         return st;
@@ -37,7 +38,8 @@ static executr_status check_fence(
         st = ex_fail(
             err, EXECUTR_E_LOST,
             "this attempt of job %s is not this executor's (any more)", text);
-    *attempt = st ? 0 : job.attempt;
+    if (!st)
+        *attempt = job.attempt;
     return st;
 }
 
