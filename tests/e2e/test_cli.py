@@ -18,7 +18,9 @@ FAST = ("--heartbeat-interval", "500ms", "--poll-interval", "200ms")
 
 @pytest.fixture(scope="module")
 def system(shared):
-    shared.worker = shared.executor(shared.main, "--max-jobs", "4", *FAST)
+    shared.worker = shared.executor(
+        shared.main, "--max-jobs", "4", "--priorities",
+        "foreground,background", *FAST)
     return shared
 
 
@@ -121,13 +123,13 @@ def test_cancel_pending_and_running(system, cli, api):
     assert "told to stop" in out
     done = api.wait(running)
     assert done["status"] in ("cancelled", "completed")
-    demanding = api.submit(memory_mb=1)["id"]
-    assert "is cancelled" in cli("cancel", demanding)[0]
-    _, err = cli("cancel", demanding, code=1)
+    waiting = api.submit(priority="best_effort")["id"]
+    assert "is cancelled" in cli("cancel", waiting)[0]
+    _, err = cli("cancel", waiting, code=1)
     assert err.startswith("executr: ")
-    again = cli.json("retry", demanding)
+    again = cli.json("retry", waiting)
     assert again["status"] == "pending"
-    assert cli.json("cancel", demanding)["status"] == "cancelled"
+    assert cli.json("cancel", waiting)["status"] == "cancelled"
 
 
 def test_cancel_kills_a_job_that_ignores_it(system, cli, api):

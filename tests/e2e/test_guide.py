@@ -277,15 +277,16 @@ def metric_value(server, name, labels=""):
 
 def test_the_metrics_count_what_happens(lab):
     server = lab.server()
-    worker = lab.executor(server, "--max-jobs", "2", *FAST)
+    worker = lab.executor(
+        server, "--max-jobs", "2", "--types", "good,bad", *FAST)
     cli = lab.cli(server)
     cli("run", lab.script("exit 0"), "--type", "good")
     cli("run", lab.script("exit 1"), "--type", "bad", code=1)
-    demanding = server.api.submit(memory_mb=1)["id"]
+    waiting = server.api.submit()["id"]
     depth = metric_value(
         server, "executr_queue_depth", '{priority="background"}')
     assert depth == 1
-    server.api.delete(f"/jobs/{demanding}")
+    server.api.delete(f"/jobs/{waiting}")
     for name, kind, value in (
             ("executr_jobs_submitted_total", "good", 1),
             ("executr_jobs_completed_total", "good", 1),

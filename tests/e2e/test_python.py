@@ -33,7 +33,9 @@ def system(tmp_path_factory):
     place = tmp_path_factory.mktemp("python")
     lab = Lab(place, open_store("sqlite", place))
     lab.main = lab.server()
-    lab.worker = lab.executor(lab.main, "--max-jobs", "2", *FAST)
+    lab.worker = lab.executor(
+        lab.main, "--max-jobs", "2", "--priorities", "foreground,background",
+        *FAST)
     yield lab
     lab.end()
 
@@ -85,7 +87,8 @@ def test_wait_has_a_timeout_and_cancel_an_effect(client, system):
 
 def test_lists_stats_and_executors(client, system):
     spec = executr.JobSpec(
-        "ab" * 32, "http://127.0.0.1:1/x", memory_mb=1, type="listed")
+        "ab" * 32, "http://127.0.0.1:1/x", type="listed",
+        priority="best_effort")
     bad = executr.JobSpec("ab" * 32, "ftp://x", type="listed")
     one, refused, two = client.submit_many([spec, bad, spec])
     assert isinstance(refused, executr.ArgumentError)
@@ -102,7 +105,8 @@ def test_lists_stats_and_executors(client, system):
 
 def test_an_executor_in_python(client):
     spec = executr.JobSpec(
-        "ab" * 32, "http://127.0.0.1:1/x", type="mine", memory_mb=9)
+        "ab" * 32, "http://127.0.0.1:1/x", type="mine", memory_mb=9,
+        priority="best_effort")
     job = client.submit_spec(spec)
     claimed, = client.claim("py-1", "127.0.0.1", types=["mine"], offers=2)
     assert claimed.id == job.id
