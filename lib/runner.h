@@ -5,6 +5,7 @@
 
 #include <executr/runner.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/types.h>
 
 #include "base/alloc.h"
@@ -85,21 +86,34 @@ typedef struct ex_workdir {
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t wake;
     ex_doomed *doomed; /* to be removed by the thread */
+    ex_doomed **last_doomed;
+    size_t waiting;
     int32_t ending;
+    atomic_int give_up; /* the thread's work is left to the next start */
 } ex_workdir;
+
+/* How the directories of runners begin. */
+#define EX_WORKDIR_PREFIX "runner-"
 
 void ex_workdir_init(ex_workdir *dir, const executr_log *log);
 executr_status ex_workdir_open(
     ex_workdir *dir, const char *path, executr_error *err) EXECUTR_CHECKED;
 
-/* Make an empty directory. E_CONFLICT: the name is in use. */
+/*
+ * Make an empty directory. E_CONFLICT: the name is in use. E_UNAVAILABLE: the
+ * volume is full, or too many wait for their removal.
+ */
 executr_status ex_workdir_make(
     ex_workdir *dir, const char *name, executr_error *err) EXECUTR_CHECKED;
+
+/* Remove, soon, what dead runners left. */
+void ex_workdir_sweep(ex_workdir *dir);
 
 /* Its name is free at once; what is in it goes away soon. */
 void ex_workdir_remove(ex_workdir *dir, const char *name);
 
-/* Waits until all is removed. */
+/* Removes all, or for some seconds what it can: the rest is removed by the next
+ * runner that is opened on the work directory. */
 void ex_workdir_close(ex_workdir *dir);
 
 struct executr_result {

@@ -27,12 +27,36 @@ static int is_shortage(int number)
            number == ENFILE || number == ENOSPC || number == EDQUOT;
 }
 
+/* What is short, and what to do about it. */
+static const char *shortage_of(int number)
+{
+    switch (number) {
+    case EAGAIN:
+        return "no more processes are allowed; raise the limit (ulimit -u, or "
+               "pids.max of the control group) or run fewer programs at once";
+    case ENOMEM:
+        return "the system has no memory left; free some or run fewer programs "
+               "at once";
+    case EMFILE:
+        return "this process has too many files open; raise the limit "
+               "(ulimit -n) or run fewer programs at once";
+    case ENFILE:
+        return "the system has too many files open; raise fs.file-max";
+    case ENOSPC:
+        return "no space or no inode is left on the volume of the work "
+               "directory; free some or choose another one";
+    default:
+        return "the disk quota for the work directory is used up; free some "
+               "space or choose another one";
+    }
+}
+
 executr_status ex_start_failed(executr_error *err, int number, const char *what)
 {
     if (!is_shortage(number))
         return ex_fail_errno(err, number, "%s", what);
     executr_status st = ex_fail(
-        err, EXECUTR_E_UNAVAILABLE, "%s: %s", what, strerrordesc_np(number));
+        err, EXECUTR_E_UNAVAILABLE, "%s: %s", what, shortage_of(number));
     if (err)
         err->native = number;
     return st;

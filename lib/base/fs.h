@@ -3,6 +3,8 @@
 #ifndef EX_BASE_FS_H
 #define EX_BASE_FS_H
 
+#include <stdatomic.h>
+
 #include "base/buf.h"
 
 /* Replace `out` by "a/b" (or a copy of b when it is absolute). */
@@ -51,11 +53,17 @@ executr_status ex_tmpfile_commit(
 void ex_tmpfile_close(ex_tmpfile *tmp);
 
 /*
- * Remove a directory and everything in it, never following a link, also
- * through directories without write permission. One that is not there is
- * fine. What is mounted in it is left alone and fails the call.
+ * Remove a directory (or what else has the name) and everything in it, never
+ * following a link, whatever the permissions, attributes and depth. What is
+ * mounted in it is unmounted, not emptied. One that is not there is fine. What
+ * can't be removed fails the call and stays, the rest goes.
  */
 executr_status ex_fs_remove_tree(
-    int parent_fd, const char *name, executr_error *err) EXECUTR_CHECKED;
+    int parent_fd, const char *path, executr_error *err) EXECUTR_CHECKED;
+
+/* The same; E_CANCELLED soon after *give_up was set. */
+executr_status ex_fs_remove_tree_until(
+    int parent_fd, const char *path, const atomic_int *give_up,
+    executr_error *err) EXECUTR_CHECKED;
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Removes directory trees that a hostile program may have left: any depth, no
- * permissions, links, mounts. Hides how deep trees do without deep stacks.
+ * Removes directory trees that a hostile program may have left: any depth, any
+ * size, no permissions, links, mounts. Hides how deep trees do without deep
+ * stacks.
  */
 #include "base/fs.h"
 
@@ -9,16 +10,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/fail.h"
+#include "base/fs_entry.h"
 
 /*
  * So many directories are open at once. What lies deeper is first moved to
@@ -35,271 +35,254 @@ typedef struct level {
     DIR *dir;
     int passes;   /* readings in a row that removed nothing */
     int progress; /* this reading removed something */
+    int failed;   /* an entry can't be removed, so this can't either */
     char name[NAME_MAX + 1];
 } level;
 
 typedef struct walk {
     int parent_fd;
     const char *root; /* the tree's own name, for messages too */
-    dev_t device;
+    const atomic_int *give_up;
     uint64_t chance; /* makes names of moved directories unique */
     uint64_t moved;
-    int depth; /* levels in use */
+    int depth;             /* levels in use */
+    executr_status status; /* of the first entry that can't be removed */
+    executr_error *err;    /* filled by it */
     level levels[LEVELS];
 } walk;
 
 static executr_status fail_at(
-    const walk *w, int number, const char *name, executr_error *err)
+    const char *root, int number, const char *name, executr_error *err)
 {
     if (number == EXDEV || number == EBUSY)
         return ex_fail_errno(
             err, number,
             "cannot remove '%s' in %s, as something is mounted there; unmount "
             "it first",
-            name, w->root);
-    return ex_fail_errno(
-        err, number, "cannot remove '%s' in %s", name, w->root);
+            name, root);
+    return ex_fail_errno(err, number, "cannot remove '%s' in %s", name, root);
 }
 
-/*
- * Open the root, or an entry below it without entering another mount; never
- * through a link. Kernels and sandboxes without openat2 compare devices, which
- * does not show a bind mount of the same file system. -1 and errno.
- */
-static int open_inside(const walk *w, int dir_fd, const char *name, int flags)
+/* Note why an entry stays. The others are removed all the same, because half
+ * a tree may be what fills a disk. */
+static void keep(walk *w, int number, const char *name)
 {
-    struct open_how how;
-    struct stat info;
-
-    flags |= O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-    if (w->depth == 0)
-        return openat(dir_fd, name, flags);
-    memset(&how, 0, sizeof how);
-    how.flags = (unsigned)flags;
-    how.resolve = RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS;
-    int fd = (int)syscall(SYS_openat2, dir_fd, name, &how, sizeof how);
-    if (fd >= 0 || (errno != ENOSYS && errno != EPERM))
-        return fd;
-    fd = openat(dir_fd, name, flags);
-    if (fd >= 0 && (fstat(fd, &info) != 0 || info.st_dev != w->device)) {
-        close(fd);
-        errno = EXDEV;
-        return -1;
-    }
-    return fd;
+    if (w->depth > 0)
+        w->levels[w->depth - 1].failed = 1;
+    if (w->status)
+        return;
+    w->status = fail_at(w->root, number, name, w->err);
 }
 
-/* Give ourselves all rights on a directory we may not even read. */
-static int allow(const walk *w, int dir_fd, const char *name)
+static void push(walk *w, int fd, const char *name)
 {
-    char path[40];
-    int fd = open_inside(w, dir_fd, name, O_PATH);
-
-    if (fd < 0)
-        return -1;
-    /* The descriptor pins what was checked; a name could be swapped. */
-    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    int result = chmod(path, 0700);
-    int number = errno;
-    close(fd);
-    errno = number;
-    return result;
-}
-
-/* Open a directory of the tree, ready for its entries to be removed. */
-static int open_writable(const walk *w, int dir_fd, const char *name)
-{
-    struct stat info;
-
-    int fd = open_inside(w, dir_fd, name, O_RDONLY);
-    if (fd < 0 && errno == EACCES && allow(w, dir_fd, name) == 0)
-        fd = open_inside(w, dir_fd, name, O_RDONLY);
-    if (fd < 0 || fstat(fd, &info) != 0)
-        return fd;
-    /* If this fails, removing fails too, and with the better reason. */
-    if ((info.st_mode & 0700) != 0700)
-        fchmod(fd, 0700);
-    return fd;
-}
-
-static executr_status push(
-    walk *w, int fd, const char *name, executr_error *err)
-{
-    level *top = &w->levels[w->depth];
     DIR *dir = fdopendir(fd);
 
     if (!dir) {
         int number = errno;
         close(fd);
-        return fail_at(w, number, name, err);
+        keep(w, number, name);
+        return;
     }
+    level *top = &w->levels[w->depth++];
     memset(top, 0, sizeof *top);
     top->dir = dir;
-    if (w->depth > 0)
-        memcpy(top->name, name, strlen(name) + 1);
-    w->depth++;
-    return EXECUTR_OK;
+    snprintf(top->name, sizeof top->name, "%s", name);
 }
 
 /* Move a directory that lies too deep to the top, to be met again there. */
-static executr_status move_up(walk *w, const char *name, executr_error *err)
+static void move_up(walk *w, const char *name)
 {
     char target[64];
-    int from = dirfd(w->levels[w->depth - 1].dir);
+    level *top = &w->levels[w->depth - 1];
     int to = dirfd(w->levels[0].dir);
 
     snprintf(
         target, sizeof target, ".removing-%016" PRIx64 "-%" PRIu64, w->chance,
         w->moved++);
-    if (renameat(from, name, to, target) != 0 && errno != ENOENT)
-        return fail_at(w, errno, name, err);
+    if (ex_entry_move(dirfd(top->dir), name, to, target) && errno != ENOENT) {
+        keep(w, errno, name);
+        return;
+    }
+    top->progress = 1;
     w->levels[0].progress = 1;
-    return EXECUTR_OK;
 }
 
-static executr_status enter(walk *w, const char *name, executr_error *err)
+static void enter(walk *w, const char *name)
 {
     level *top = &w->levels[w->depth - 1];
-    int fd = open_writable(w, dirfd(top->dir), name);
+    int fd = ex_entry_open_dir(dirfd(top->dir), name);
 
-    if (fd < 0)
-        return errno == ENOENT ? EXECUTR_OK : fail_at(w, errno, name, err);
-    if (w->depth < LEVELS)
-        return push(w, fd, name, err);
+    if (fd < 0 && (errno == ENOTDIR || errno == ELOOP)) {
+        /* It was swapped. Should it be a directory again by now, the next pass
+         * meets it. */
+        top->progress |= ex_entry_unlink(dirfd(top->dir), name, 0) == 0;
+        return;
+    }
+    if (fd < 0) {
+        if (errno != ENOENT)
+            keep(w, errno, name);
+        return;
+    }
+    if (w->depth < LEVELS) {
+        push(w, fd, name);
+        return;
+    }
     close(fd);
-    top->progress = 1;
-    return move_up(w, name, err);
+    move_up(w, name);
 }
 
-static executr_status remove_entry(
-    walk *w, const struct dirent *entry, executr_error *err)
+static void remove_entry(walk *w, const struct dirent *entry)
 {
     level *top = &w->levels[w->depth - 1];
     const char *name = entry->d_name;
 
     if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-        return EXECUTR_OK;
-    if (entry->d_type == DT_DIR)
-        return enter(w, name, err);
-    if (unlinkat(dirfd(top->dir), name, 0) == 0 || errno == ENOENT) {
-        top->progress = 1;
-        return EXECUTR_OK;
+        return;
+    if (entry->d_type != DT_DIR) {
+        if (ex_entry_unlink(dirfd(top->dir), name, 0) == 0 || errno == ENOENT) {
+            top->progress = 1;
+            return;
+        }
+        if (errno != EISDIR) {
+            keep(w, errno, name);
+            return;
+        }
+        /* It became one, or this file system does not tell. */
     }
-    /* Linux says EISDIR: a file system that does not tell types. */
-    return errno == EISDIR ? enter(w, name, err) : fail_at(w, errno, name, err);
+    enter(w, name);
+}
+
+static void pop(walk *w)
+{
+    closedir(w->levels[--w->depth].dir);
 }
 
 /*
  * All entries of the top level were seen: remove it. Reading while removing
- * may miss some, and moved ones come in, hence more passes if it is not empty.
+ * may miss some, and moved ones come in, hence more passes if it is not empty:
+ * until one in which nothing went away if something is known to stay, else
+ * until some.
  */
-static executr_status leave(walk *w, executr_error *err)
+static void leave(walk *w)
 {
     level *top = &w->levels[w->depth - 1];
     int root = w->depth == 1;
-    const char *name = root ? w->root : top->name;
     int fd = root ? w->parent_fd : dirfd(w->levels[w->depth - 2].dir);
+    char name[NAME_MAX + 1];
 
-    if (unlinkat(fd, name, AT_REMOVEDIR) != 0 && errno != ENOENT) {
-        int number = errno;
-        if (number != ENOTEMPTY && number != EEXIST)
-            return fail_at(w, number, name, err);
-        top->passes = top->progress ? 0 : top->passes + 1;
-        if (top->passes >= IDLE_PASSES)
-            return fail_at(w, number, name, err);
+    memcpy(name, top->name, sizeof name);
+    if (ex_entry_unlink(fd, name, AT_REMOVEDIR) == 0 || errno == ENOENT) {
+        pop(w);
+        if (!root)
+            w->levels[w->depth - 1].progress = 1;
+        return;
+    }
+    int number = errno;
+    int full = number == ENOTEMPTY || number == EEXIST;
+    top->passes = top->progress ? 0 : top->passes + 1;
+    if (full && top->passes < (top->failed ? 1 : IDLE_PASSES)) {
         top->progress = 0;
         rewinddir(top->dir);
-        return EXECUTR_OK;
+        return;
     }
-    closedir(top->dir);
-    w->depth--;
-    if (!root)
-        w->levels[w->depth - 1].progress = 1;
-    return EXECUTR_OK;
+    pop(w);
+    keep(w, number, name);
 }
 
-static executr_status step(walk *w, executr_error *err)
+static void step(walk *w)
 {
     errno = 0;
     const struct dirent *entry = readdir(w->levels[w->depth - 1].dir);
-    if (entry)
-        return remove_entry(w, entry, err);
-    if (errno)
-        return ex_fail_errno(
-            err, errno, "cannot read a directory in %s", w->root);
-    return leave(w, err);
-}
-
-/* 1 if something is mounted on the directory; -1 and errno. */
-static int is_mount_point(int fd)
-{
-    struct statx own;
-    struct statx above;
-    unsigned mask = STATX_MNT_ID;
-
-    if (statx(fd, "", AT_EMPTY_PATH, mask, &own) != 0 ||
-        statx(fd, "..", 0, mask, &above) != 0)
-        return -1;
-    if (own.stx_mask & above.stx_mask & mask)
-        return own.stx_mnt_id != above.stx_mnt_id;
-    return own.stx_dev_major != above.stx_dev_major ||
-           own.stx_dev_minor != above.stx_dev_minor;
-}
-
-static executr_status open_root(walk *w, executr_error *err)
-{
-    int fd = open_writable(w, w->parent_fd, w->root);
-    if (fd < 0)
-        return fail_at(w, errno, w->root, err);
-    int mounted = is_mount_point(fd);
-    if (mounted) {
-        int number = mounted > 0 ? EXDEV : errno;
-        close(fd);
-        return fail_at(w, number, w->root, err);
+    if (entry) {
+        remove_entry(w, entry);
+        return;
     }
-    return push(w, fd, w->root, err);
+    if (errno)
+        keep(w, errno, w->levels[w->depth - 1].name);
+    leave(w);
 }
 
-static executr_status remove_directory(
-    int parent_fd, const char *name, dev_t device, executr_error *err)
+static executr_status remove_directory(walk *w, int fd)
+{
+    push(w, fd, w->root);
+    while (w->depth > 0) {
+        step(w);
+        if (w->give_up && atomic_load(w->give_up))
+            break;
+    }
+    if (w->depth > 0 && !w->status)
+        w->status = ex_fail(
+            w->err, EXECUTR_E_CANCELLED, "removing %s was given up", w->root);
+    while (w->depth > 0)
+        pop(w);
+    return w->status;
+}
+
+/* Whatever has this name in a directory. */
+static executr_status remove_any(
+    int parent_fd, const char *name, const atomic_int *give_up,
+    executr_error *err)
 {
     void *memory;
 
+    if (ex_entry_unlink(parent_fd, name, 0) == 0 || errno == ENOENT)
+        return EXECUTR_OK;
+    int number = errno;
+    int fd = ex_entry_open_dir(parent_fd, name);
+    if (fd < 0 && errno == ENOENT)
+        return EXECUTR_OK;
+    if (fd < 0)
+        return fail_at(name, errno == ENOTDIR ? number : errno, name, err);
     executr_status st = ex_alloc(&memory, sizeof(walk), err);
-    if (st)
+    if (st) {
+        close(fd);
         return st;
+    }
     walk *w = memory;
     w->parent_fd = parent_fd;
     w->root = name;
-    w->device = device;
-    if (getrandom(&w->chance, sizeof w->chance, 0) != sizeof w->chance)
+    w->give_up = give_up;
+    w->err = err;
+    if (getrandom(&w->chance, sizeof w->chance, 0) == sizeof w->chance) {
+        st = remove_directory(w, fd);
+    } else {
         st = ex_fail_errno(err, errno, "cannot get random bytes");
-    if (!st)
-        st = open_root(w, err);
-    while (!st && w->depth > 0)
-        st = step(w, err);
-    while (w->depth > 0)
-        closedir(w->levels[--w->depth].dir);
+        close(fd);
+    }
     ex_free(w);
     return st;
 }
 
-executr_status ex_fs_remove_tree(
-    int parent_fd, const char *name, executr_error *err)
+executr_status ex_fs_remove_tree_until(
+    int parent_fd, const char *path, const atomic_int *give_up,
+    executr_error *err)
 {
-    struct stat info;
+    char above[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    const char *name = slash ? slash + 1 : path;
+    size_t length = (size_t)(name - path);
 
-    if (!name[0] || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+    if (!name[0] || strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ||
+        length >= sizeof above)
         return ex_fail(
-            err, EXECUTR_E_ARGUMENT, "'%s' is no directory to remove", name);
-    if (fstatat(parent_fd, name, &info, AT_SYMLINK_NOFOLLOW) != 0) {
-        if (errno == ENOENT)
-            return EXECUTR_OK;
-        return ex_fail_errno(err, errno, "cannot look at %s", name);
-    }
-    if (S_ISDIR(info.st_mode))
-        return remove_directory(parent_fd, name, info.st_dev, err);
-    if (unlinkat(parent_fd, name, 0) != 0 && errno != ENOENT)
-        return ex_fail_errno(err, errno, "cannot remove %s", name);
-    return EXECUTR_OK;
+            err, EXECUTR_E_ARGUMENT, "'%s' is no directory to remove", path);
+    if (!slash)
+        return remove_any(parent_fd, name, give_up, err);
+    memcpy(above, path, length);
+    above[length] = '\0';
+    int fd = openat(parent_fd, above, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT)
+        return EXECUTR_OK;
+    if (fd < 0)
+        return ex_fail_errno(err, errno, "cannot open %s", above);
+    executr_status st = remove_any(fd, name, give_up, err);
+    close(fd);
+    return st;
+}
+
+executr_status ex_fs_remove_tree(
+    int parent_fd, const char *path, executr_error *err)
+{
+    return ex_fs_remove_tree_until(parent_fd, path, NULL, err);
 }
