@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <time.h>
 
@@ -70,6 +71,24 @@ int64_t bench_number(char **argv, const char *name, int64_t absent)
     if (errno || *end || value < 0)
         bench_fail("--%s is '%s', but must be a number", name, text);
     return value;
+}
+
+void bench_uuid(char out[37])
+{
+    struct timespec now;
+    uint64_t chance[2];
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (getrandom(chance, sizeof chance, 0) != sizeof chance)
+        bench_fail_errno("cannot get random bytes");
+    uint64_t ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    snprintf(
+        out, 37, "%08llx-%04llx-7%03llx-%04llx-%012llx",
+        (unsigned long long)(ms >> 16 & 0xffffffff),
+        (unsigned long long)(ms & 0xffff),
+        (unsigned long long)(chance[0] & 0xfff),
+        (unsigned long long)(0x8000 | (chance[0] >> 16 & 0x3fff)),
+        (unsigned long long)(chance[1] >> 16));
 }
 
 void bench_sample(const char *name, ...)

@@ -22,6 +22,9 @@ _Noreturn void bench_fail_errno(const char *what);
 const char *bench_text(char **argv, const char *name, const char *absent);
 int64_t bench_number(char **argv, const char *name, int64_t absent);
 
+/* A UUIDv7 with its NUL, as the server makes them. */
+void bench_uuid(char out[37]);
+
 /*
  * One sample for the driver: a line of JSON on stdout with its name and
  * figures, which are pairs of a name and a double; NULL ends them.

@@ -49,3 +49,20 @@ def generate(name, **options):
             yield json.loads(line)
     if process.returncode != 0:
         sys.exit(f"bench: bench_{name} failed")
+
+
+@contextlib.contextmanager
+def postgres():
+    """A PostgreSQL of its own with Debian's settings; gives its URL."""
+    command = [ROOT / "scripts" / "with-postgres", "sh", "-c",
+               'echo "$EXECUTR_TEST_PG_URL"; exec cat']
+    with subprocess.Popen(command, stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, text=True) as process:
+        url = process.stdout.readline().strip()
+        if not url:
+            raise Skipped("PostgreSQL did not start")
+        try:
+            yield url
+        finally:
+            process.stdin.close()
+            process.wait()

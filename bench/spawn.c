@@ -4,11 +4,12 @@
  * level of isolation it has, by turns.
  *
  *   bench_spawn --program PATH --directory DIR [--rounds N] [--jobs N]
- *               [--concurrency N]
+ *               [--concurrency N] [--loop NAME]
  */
 #include <executr/job.h>
 #include <executr/runner.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "bare.h"
@@ -16,6 +17,7 @@
 
 typedef struct load {
     const char *program;
+    const char *loop; /* the only one; "" for all */
     int64_t jobs;
     int64_t concurrency;
 } load;
@@ -100,6 +102,13 @@ static void measure(executr_runner *runner, const loop *which, const load *l)
         (const char *)NULL);
 }
 
+static int wanted(const loop *which, const load *l, uint32_t offers)
+{
+    if (l->loop[0] && strcmp(l->loop, which->name) != 0)
+        return 0;
+    return !which->offer || (offers & which->offer);
+}
+
 static void measure_all(executr_runner *runner, const load *l, int64_t rounds)
 {
     uint32_t offers = executr_runner_offers(runner);
@@ -109,7 +118,7 @@ static void measure_all(executr_runner *runner, const load *l, int64_t rounds)
     /* The first round is to warm up and counts for nothing. */
     for (int64_t round = 0; round <= rounds; round++) {
         for (size_t i = 0; i < sizeof loops / sizeof *loops; i++) {
-            if (loops[i].offer && !(offers & loops[i].offer))
+            if (!wanted(&loops[i], l, offers))
                 continue;
             if (round == 0)
                 run(runner, &loops[i], &warm);
@@ -126,6 +135,7 @@ int main(int argc, char **argv)
     executr_error err;
     load l = {
         .program = bench_text(argv, "program", NULL),
+        .loop = bench_text(argv, "loop", ""),
         .jobs = bench_number(argv, "jobs", 1000),
         .concurrency = bench_number(argv, "concurrency", 4),
     };
