@@ -12,19 +12,19 @@ BACKLOGS = {"empty": (0, 2000), "10k": (10000, 300)}
 
 
 def ask(figures):
-    with processes.postgres() as url:
+    with processes.postgres() as database:
         for _ in range(figures.runs):
             for name, (backlog, jobs) in BACKLOGS.items():
                 for layout in "guide", "indexed", "ours":
-                    ask_limit.postgres_life(
-                        figures, url, f"{layout}.1.{name}", layout, 1,
-                        jobs=jobs, backlog=backlog)
-                ask_limit.postgres_life(
-                    figures, url, f"ours.100.{name}", "ours", 100,
-                    backlog=backlog)
+                    ask_limit.take(
+                        figures, f"{name}.{layout}.1", ask_limit.postgres_life(
+                            database.url, layout, 1, jobs, backlog))
+                ask_limit.take(
+                    figures, f"{name}.ours.100", ask_limit.postgres_life(
+                        database.url, "ours", 100, None, backlog))
     for name in BACKLOGS:
         for group in 1, 100:
             for layout in "guide", "indexed":
-                figures.ratio(f"ours.{group}.{name}.to_{layout}",
-                              f"ours.{group}.{name}.jobs_per_s",
-                              f"{layout}.1.{name}.jobs_per_s")
+                figures.ratio(f"{name}.ours.{group}.to_{layout}",
+                              f"{name}.ours.{group}.jobs_per_s",
+                              f"{name}.{layout}.1.jobs_per_s")

@@ -26,7 +26,7 @@ def measure(figures, program, directory, place):
         figures.add(loop + ".jobs_per_s", "jobs/s", sample["jobs_per_s"])
         figures.add(loop + ".own_cpu", "us/job", sample["own_cpu_us"])
     for level in LEVELS:
-        for limit in "bare", "vfork":
+        for limit in "bare", "vfork", "session":
             figures.ratio(f"{prefix}{level}.to_{limit}",
                           f"{prefix}{level}.jobs_per_s",
                           f"{prefix}{limit}.jobs_per_s")

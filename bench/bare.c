@@ -25,7 +25,7 @@ typedef struct slot {
 
 typedef struct loop {
     const char *program;
-    int by_vfork;
+    int how;
     int epoll_fd;
     slot *slots;
 } loop;
@@ -55,7 +55,8 @@ static pid_t spawn_by_vfork(const loop *l, const slot *s, const int writers[2])
 
     pid_t pid = vfork();
     if (pid == 0) {
-        if (dup2(writers[0], 1) == 1 && dup2(writers[1], 2) == 2 &&
+        if ((l->how != BARE_SESSION || setsid() > 0) &&
+            dup2(writers[0], 1) == 1 && dup2(writers[1], 2) == 2 &&
             chdir(s->directory) == 0)
             execve(l->program, argv, envp);
         _exit(127);
@@ -76,7 +77,8 @@ static void start(loop *l, slot *s, int64_t serial)
     if (pipe2(out, O_CLOEXEC) != 0 || pipe2(err, O_CLOEXEC) != 0)
         bench_fail_errno("cannot make a pipe");
     const int writers[2] = {out[1], err[1]};
-    s->pid = l->by_vfork ? spawn_by_vfork(l, s, writers) : spawn(l, s, writers);
+    s->pid = l->how == BARE_SPAWN ? spawn(l, s, writers)
+                                  : spawn_by_vfork(l, s, writers);
     close(out[1]);
     close(err[1]);
     s->output[0] = out[0];
@@ -112,12 +114,11 @@ static void end(loop *l, slot *s)
         bench_fail_errno("cannot remove a directory");
 }
 
-void bare_loop(
-    const char *program, int64_t jobs, int64_t concurrency, int by_vfork)
+void bare_loop(const char *program, int64_t jobs, int64_t concurrency, int how)
 {
     struct epoll_event events[EVENTS];
     int64_t started = 0;
-    loop l = {program, by_vfork, epoll_create1(EPOLL_CLOEXEC), NULL};
+    loop l = {program, how, epoll_create1(EPOLL_CLOEXEC), NULL};
 
     l.slots = calloc((size_t)concurrency, sizeof *l.slots);
     if (!l.slots || l.epoll_fd < 0)

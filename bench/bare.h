@@ -10,10 +10,17 @@
 
 #include <stdint.h>
 
+/* How children are made. Without posix_spawn the loop spares what that does for
+ * signals: no runner can be faster than VFORK, and none that gives each program
+ * a session of its own faster than SESSION. */
+enum {
+    BARE_SPAWN,
+    BARE_VFORK,
+    BARE_SESSION
+};
+
 /* Run `program` so often; the current directory is where directories are
- * made. With `by_vfork` the loop makes its children itself, which spares what
- * posix_spawn does for signals: no runner can be faster than that. */
-void bare_loop(
-    const char *program, int64_t jobs, int64_t concurrency, int by_vfork);
+ * made. */
+void bare_loop(const char *program, int64_t jobs, int64_t concurrency, int how);
 
 #endif

@@ -73,6 +73,23 @@ int64_t bench_number(char **argv, const char *name, int64_t absent)
     return value;
 }
 
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a;
+    double y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+double bench_quantile(double *values, size_t count, double q)
+{
+    if (count == 0)
+        return 0;
+    qsort(values, count, sizeof *values, compare);
+    size_t at = (size_t)((double)count * q);
+    return values[at < count ? at : count - 1];
+}
+
 void bench_uuid(char out[37])
 {
     struct timespec now;

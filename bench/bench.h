@@ -22,6 +22,9 @@ _Noreturn void bench_fail_errno(const char *what);
 const char *bench_text(char **argv, const char *name, const char *absent);
 int64_t bench_number(char **argv, const char *name, int64_t absent);
 
+/* The value below which the share `q` of the values lies; sorts them. */
+double bench_quantile(double *values, size_t count, double q);
+
 /* A UUIDv7 with its NUL, as the server makes them. */
 void bench_uuid(char out[37]);
 

@@ -48,6 +48,14 @@ def number(value):
     return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
 
 
+def markdown(rows):
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    rows.insert(1, ["-" * width for width in widths])
+    return "\n".join("| " + " | ".join(
+        cell.ljust(width) for cell, width in zip(row, widths)) + " |"
+        for row in rows)
+
+
 class Figures:
     """What one question was answered with: name -> samples, in one order."""
 
@@ -82,36 +90,58 @@ class Figures:
     def median(self, name):
         return statistics.median(self.samples[name])
 
-    def verdict(self, name):
-        least, most = self.goals.get(name, (None, None))
-        if least is not None:
-            met = self.median(name) >= least
-            return f">= {number(least)} {'met' if met else 'MISSED'}"
-        if most is not None:
-            met = self.median(name) <= most
-            return f"<= {number(most)} {'met' if met else 'MISSED'}"
-        return ""
+    def verdicts(self):
+        """A line for each goal: what was wanted, what it is."""
+        for name, (least, most) in self.goals.items():
+            median = self.median(name)
+            met = median >= least if most is None else median <= most
+            wanted = f">= {number(least)}" if most is None \
+                else f"<= {number(most)}"
+            yield f"{'met   ' if met else 'MISSED'}  {name} {wanted}: " \
+                f"{number(median)}"
 
-    def rows(self):
-        for name, samples in self.samples.items():
-            yield (name, number(self.median(name)), self.units[name],
-                   f"{number(min(samples))} to {number(max(samples))}",
-                   str(len(samples)), self.verdict(name))
+    def cell(self, name):
+        """The median and half the spread, in percent of it."""
+        if name not in self.samples:
+            return ""
+        samples = self.samples[name]
+        median = self.median(name)
+        half = (max(samples) - min(samples)) / 2
+        percent = f" ±{half / median * 100:.0f}%" if median else ""
+        return number(median) + percent
+
+    def tables(self):
+        """The last part of a name is a column, what stands before is a row;
+        rows with the same columns make a table."""
+        columns = {}
+        for name in self.samples:
+            row, _, column = name.rpartition(".")
+            columns.setdefault(row, []).append(column)
+        tables = {}
+        for row, its in columns.items():
+            tables.setdefault(tuple(its), []).append(row)
+        return tables
 
     def table(self):
         """Markdown, with its columns in line for a terminal."""
-        rows = [("figure", "median", "unit", "spread", "runs", "goal")]
-        rows += self.rows()
-        widths = [max(len(row[i]) for row in rows) for i in range(6)]
-        rows.insert(1, tuple("-" * width for width in widths))
-        lines = ["| " + " | ".join(
-            cell.ljust(width) for cell, width in zip(row, widths)) + " |"
-            for row in rows]
-        return "\n".join(lines + [""] + self.notes)
+        parts = [markdown(
+            [["", *(f"{c} [{self.units[rows[0] + '.' + c]}]"
+                    for c in columns)]]
+            + [[row, *(self.cell(f"{row}.{c}") for c in columns)]
+               for row in rows])
+            for columns, rows in self.tables().items()]
+        goals = list(self.verdicts())
+        if goals:
+            parts.append("\n".join(["Goals:", ""] + ["    " + g
+                                                     for g in goals]))
+        if self.notes:
+            parts.append("\n".join(self.notes))
+        return "\n\n".join(parts)
 
     def heading(self):
         return "{commit}, {time}; {cpus}, {memory_mb} MB, Linux {kernel}, " \
-            "load {load_before} before".format(**self.about)
+            "load {load_before} before, {runs} runs".format(
+                runs=self.runs, **self.about)
 
     def json(self):
         figures = {

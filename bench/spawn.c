@@ -69,12 +69,13 @@ typedef struct loop {
     const char *name;
     uint32_t offer; /* what the runner must have; 0: a bare loop */
     int32_t isolation;
-    int by_vfork;
+    int how; /* of a bare one */
 } loop;
 
 static const loop loops[] = {
-    {"bare", 0, 0, 0},
-    {"vfork", 0, 0, 1},
+    {"bare", 0, 0, BARE_SPAWN},
+    {"vfork", 0, 0, BARE_VFORK},
+    {"session", 0, 0, BARE_SESSION},
     {"basic", EXECUTR_OFFER_BASIC, EXECUTR_ISOLATION_BASIC, 0},
     {"standard", EXECUTR_OFFER_STANDARD, EXECUTR_ISOLATION_STANDARD, 0},
     {"strict", EXECUTR_OFFER_STRICT, EXECUTR_ISOLATION_STRICT, 0},
@@ -85,7 +86,7 @@ static void run(executr_runner *runner, const loop *which, const load *l)
     if (which->offer)
         runner_loop(runner, which->isolation, l);
     else
-        bare_loop(l->program, l->jobs, l->concurrency, which->by_vfork);
+        bare_loop(l->program, l->jobs, l->concurrency, which->how);
 }
 
 static void measure(executr_runner *runner, const loop *which, const load *l)

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: MIT
+"""The life cycle through HTTP, by executors that run nothing."""
+
+import contextlib
+
+import ask_limit
+import processes
+
+RUNS = 5
+GROUPED = 16
+
+# Executors: how many jobs a run has, in single calls.
+SINGLE = {1: 500, 4: 1500, 16: 3000, 64: 4000, 256: 4000}
+BULK = 100
+BULK_JOBS = 20000
+FIGURES = {"claim_p50_ms": "ms", "claim_p99_ms": "ms", "life_p50_ms": "ms",
+           "life_p99_ms": "ms", "claimed_jobs": "jobs",
+           "generator_cpu_us": "us/job"}
+
+
+def ask(figures):
+    with processes.stores("postgres") as store:
+        for _ in range(figures.runs):
+            for kind in "postgres", "sqlite":
+                for executors, jobs in SINGLE.items():
+                    measure(figures, store, kind, "single", executors, jobs)
+                for executors in SINGLE:
+                    measure(figures, store, kind, "bulk", executors,
+                            BULK_JOBS)
+    for kind in "postgres", "sqlite":
+        for mode in "single", "bulk":
+            for executors in SINGLE:
+                name = f"{kind}.{mode}.{executors}"
+                figures.ratio(f"{name}.to_limit", f"{name}.jobs_per_s",
+                              f"{name}.limit")
+    figures.goal(f"postgres.bulk.{GROUPED}.to_limit", least=0.75)
+    figures.goal("postgres.single.64.to_limit", least=0.3)
+    figures.goal(f"sqlite.bulk.{GROUPED}.to_limit", least=0.6)
+    figures.goal(f"postgres.bulk.{GROUPED}.wal", most=1.3 * 1024)
+
+
+def limit(figures, store, kind, name):
+    """What the database can do by itself in groups of 100, just now."""
+    if kind == "sqlite":
+        sample = ask_limit.sqlite_life(100)
+    else:
+        with store(kind) as (url, _):
+            sample = ask_limit.postgres_life(url, "ours", 100)
+    figures.add(name, "jobs/s", sample["jobs_per_s"])
+
+
+def measure(figures, store, kind, mode, executors, jobs):
+    name = f"{kind}.{mode}.{executors}"
+    limit(figures, store, kind, name + ".limit")
+    with contextlib.ExitStack() as stack:
+        url, database = stack.enter_context(store(kind))
+        directory = stack.enter_context(processes.directory(processes.TMPFS))
+        server = stack.enter_context(processes.Server(directory, url))
+        load = {"port": server.port, "executors": executors}
+        if mode == "single":
+            load |= {"producers": min(executors, 16), "group": 1}
+        else:
+            load |= {"producers": 2, "group": BULK}
+        warm_up(load)
+        wal = database.wal_bytes() if database else 0
+        cpu = server.cpu_seconds()
+        database_cpu = database.cpu_seconds() if database else 0
+        for sample in processes.generate("queue", jobs=jobs, **load):
+            figures.add(name + ".jobs_per_s", "jobs/s", sample["jobs_per_s"])
+            for figure, unit in FIGURES.items():
+                figures.add(f"{name}.{figure.rpartition('_')[0]}", unit,
+                            sample[figure])
+        figures.add(name + ".server_cpu", "us/job",
+                    (server.cpu_seconds() - cpu) / jobs * 1e6)
+        if database:
+            figures.add(name + ".postgres_cpu", "us/job",
+                        (database.cpu_seconds() - database_cpu) / jobs * 1e6)
+            figures.add(name + ".wal", "bytes/job",
+                        (database.wal_bytes() - wal) / jobs)
+
+
+def warm_up(load):
+    for _ in processes.generate("queue", jobs=100, **load):
+        pass
