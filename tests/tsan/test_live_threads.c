@@ -173,8 +173,12 @@ int main(void)
     executr_store *store;
     executr_error err;
 
-    for (int i = 0; i < LINES; i++)
-        snprintf(output + i * LINE, LINE + 1, "line number %03d\n", i);
+    for (int i = 0; i < LINES; i++) {
+        char line[32];
+
+        snprintf(line, sizeof line, "line number %03d\n", i);
+        memcpy(output + i * LINE, line, LINE);
+    }
     if (!mkdtemp(directory))
         stop("cannot make a directory", NULL);
     snprintf(url, sizeof url, "sqlite://%s/db", directory);
