@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/fail.h"
+#include "base/fs.h"
 #include "base/log.h"
 #include "base/options.h"
 #include "base/time.h"
@@ -31,6 +32,7 @@
 #define END_WAIT_US (INT64_C(10) * 1000 * 1000)
 
 #define EVENTS 128
+#define PROC_MOST ((size_t)1 << 20)
 #define ABILITIES_MOST ((size_t)4096)
 
 executr_status ex_watch_add(
@@ -146,8 +148,29 @@ static executr_status open_descriptors(
     return ex_watch_add(runner, &runner->timer, EPOLLIN, err);
 }
 
+/* Without them there are other means, so nothing here is an error. */
+static void open_groups(executr_runner *runner, int32_t how)
+{
+    ex_cgroup_places places;
+    ex_buf mounts;
+    ex_buf own;
+
+    if (how < 0)
+        return;
+    ex_buf_init(&mounts, PROC_MOST);
+    ex_buf_init(&own, PROC_MOST);
+    if (!ex_fs_read("/proc/self/mountinfo", &mounts, NULL) &&
+        !ex_fs_read("/proc/self/cgroup", &own, NULL)) {
+        ex_cgroup_find(ex_buf_text(&mounts), ex_buf_text(&own), &places);
+        ex_cgroups_open(&runner->groups, &places, runner->subreaper);
+    }
+    ex_buf_clear(&mounts);
+    ex_buf_clear(&own);
+}
+
 static executr_status open_all(
-    executr_runner *runner, const char *directory, executr_error *err)
+    executr_runner *runner, const char *directory, int32_t cgroups,
+    executr_error *err)
 {
     executr_status st = open_descriptors(runner, err);
     if (!st)
@@ -159,6 +182,8 @@ static executr_status open_all(
         st = ex_workdir_open(&runner->dir, directory, err);
     if (!st)
         ex_strays_open(runner);
+    if (!st)
+        open_groups(runner, cgroups);
     if (!st)
         ex_limits_open(runner);
     if (!st)
@@ -194,6 +219,7 @@ executr_status executr_runner_open(
     runner->reap_at_us = EX_NEVER;
     runner->pid = getpid();
     ex_workdir_init(&runner->dir, &opt.log);
+    ex_cgroups_init(&runner->groups, &opt.log);
     ex_buf_init(&runner->abilities, ABILITIES_MOST);
     runner->offers = EXECUTR_OFFER_TIMEOUT;
     st = take_options(runner, &opt, err);
@@ -202,9 +228,12 @@ executr_status executr_runner_open(
     if (!st)
         st = open_all(
             runner, opt.work_directory ? opt.work_directory : DEFAULT_DIRECTORY,
-            err);
+            opt.cgroups, err);
     if (st)
         goto done;
+    ex_log(
+        &runner->log, EXECUTR_LOG_INFO, "what this runner can enforce",
+        "abilities", ex_buf_text(&runner->abilities), NULL);
     *out = runner;
     runner = NULL;
 done:
@@ -258,6 +287,7 @@ void executr_runner_free(executr_runner *runner)
     }
     ex_guard_close(runner);
     ex_stuck_close(runner);
+    ex_cgroups_close(&runner->groups);
     ex_workdir_close(&runner->dir);
     ex_child_stack_close(&runner->stack);
     ex_watch_close(runner, &runner->timer);

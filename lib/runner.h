@@ -11,6 +11,7 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "capture.h"
+#include "runner_cgroup.h"
 #include "runner_isolate.h"
 
 /* Where a start failed, as the child tells it. */
@@ -41,6 +42,7 @@ typedef struct ex_launch {
     uint64_t mark; /* 0: none */
     ex_rlimit rlimits[EX_RLIMITS];
     size_t rlimit_count;
+    const int *joins;  /* cgroup.procs of groups; -1, NULL: none */
     int32_t isolation; /* EXECUTR_ISOLATION_…, never unset */
     const ex_isolation *iso;
     /* Its deadline, EX_STRUCK when the guard has killed what it found: then
@@ -198,10 +200,12 @@ typedef struct ex_run {
     int64_t timeout_ms;
     int64_t grace_ms;
     ex_allowance limits;
+    ex_cgroup group;
     int64_t started_us;
     int64_t timeout_at_us; /* moments are EX_NEVER when not set */
     int64_t kill_at_us;
     int64_t drain_until_us;
+    int64_t cpu_at_us;  /* next look at the CPU time of all its processes */
     int64_t look_at_us; /* next try of a start, next look for strays */
     ex_watch process;
     ex_watch out;
@@ -261,6 +265,7 @@ struct executr_runner {
     ex_child_stack stack;
     ex_isolation iso;
     ex_workdir dir;
+    ex_cgroups groups;
     char bite[EX_BITE]; /* of output, on its way to a capture */
 };
 
@@ -302,6 +307,7 @@ void ex_run_free(executr_runner *runner, ex_run *run);
 /* Fill the result: from how the leader ended (code and status as waitid gives
  * them; 0: unknown), from a failed start, from what was captured. */
 void ex_result_ended(ex_run *run, int32_t code, int32_t value, int32_t stopped);
+void ex_result_no_memory(ex_run *run);
 void ex_result_unkillable(ex_run *run);
 void ex_result_exec_failed(ex_run *run, int number);
 void ex_result_output(const executr_runner *runner, ex_run *run);
@@ -315,8 +321,32 @@ void ex_limits_open(executr_runner *runner);
 executr_status ex_limits_check(
     const executr_runner *runner, const executr_program *program,
     executr_error *err) EXECUTR_CHECKED;
-void ex_limits_launch(const ex_run *run, ex_launch *launch);
+void ex_limits_launch(
+    const executr_runner *runner, const ex_run *run, ex_launch *launch);
 int ex_child_limits(const ex_launch *launch);
+
+/* Look at the CPU time of all processes of a program; stops one that used
+ * more than it may. */
+void ex_limits_look(executr_runner *runner, ex_run *run, int64_t now_us);
+
+/* Its leader ended: tell limits from other ends. Nothing of it is left: its
+ * figures. */
+void ex_limits_judge(const executr_runner *runner, ex_run *run);
+void ex_limits_usage(const executr_runner *runner, ex_run *run);
+
+/*
+ * The control group of a program with limits; none is made for others, as it
+ * costs a quarter of a start. make gives an errno or 0; kill gives 1 while
+ * something is left in it.
+ */
+#define EX_GROUP_NAME "job-" /* and the mark */
+void ex_group_init(ex_cgroup *group);
+int ex_group_make(const executr_runner *runner, ex_run *run);
+void ex_group_joined(ex_run *run); /* or failed to */
+size_t ex_group_kill(const executr_runner *runner, const ex_run *run);
+void ex_group_measure(
+    const executr_runner *runner, const ex_run *run, ex_cgroup_figures *out);
+void ex_group_remove(const executr_runner *runner, ex_run *run);
 
 /* One that does not die is told as LOST and its leader kept apart; gone ones
  * are reaped when the loop says so, the rest is let go at the end. */

@@ -127,6 +127,13 @@ static executr_status launch_failed(
         ex_run_over(runner, run);
         return EXECUTR_OK;
     }
+    /* Of its own memory, not the machine's. */
+    if (launch->stage == EX_STAGE_EXEC && number == ENOMEM &&
+        run->limits.memory_mb) {
+        ex_result_no_memory(run);
+        ex_run_over(runner, run);
+        return EXECUTR_OK;
+    }
     if (busy && run->tries < BUSY_TRIES)
         return wait_for_file(runner, run, err);
     /* One that waits was promised an end, so nothing can be returned. */
@@ -168,11 +175,13 @@ static void now_alive(executr_runner *runner, ex_run *run, pid_t pid)
 
     ex_run_close_ends(run);
     run->pid = pid;
+    ex_group_joined(run);
     run->next_by_pid = runner->by_pid[bucket];
     runner->by_pid[bucket] = run;
     run->state = EX_RUN_ALIVE;
     run->look_at_us = EX_NEVER;
     run->started_us = ex_monotonic_us();
+    ex_limits_look(runner, run, run->started_us);
     if (run->timeout_ms > 0) {
         run->timeout_at_us = run->started_us + run->timeout_ms * 1000;
         ex_runner_wake_at(runner, run->timeout_at_us);
@@ -200,7 +209,7 @@ executr_status ex_run_launch(
     int pidfd = -1;
 
     run->tries++;
-    ex_limits_launch(run, &launch);
+    ex_limits_launch(runner, run, &launch);
     launch.error = ex_spawn(&runner->stack, &launch, &pid, &pidfd);
     if (launch.error)
         return launch_failed(runner, run, &launch, err);
@@ -213,6 +222,7 @@ executr_status ex_run_launch(
         return EXECUTR_OK;
     /* It can't be watched, so it can't be let run. */
     kill(-pid, SIGKILL);
+    ex_group_kill(runner, run);
     kill_leader(run);
     ex_run_forget_pid(runner, run);
     if (!waited)

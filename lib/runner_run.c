@@ -28,6 +28,8 @@ int64_t ex_run_due_us(const ex_run *run)
 {
     int64_t due = run->look_at_us;
 
+    if (run->cpu_at_us < due)
+        due = run->cpu_at_us;
     if (run->timeout_at_us < due)
         due = run->timeout_at_us;
     if (run->kill_at_us < due)
@@ -59,7 +61,9 @@ static void signal_group(executr_runner *runner, const ex_run *run, int number)
 static void kill_now(executr_runner *runner, ex_run *run, int64_t now_us)
 {
     signal_group(runner, run, SIGKILL);
+    ex_group_kill(runner, run);
     run->killed = 1;
+    run->cpu_at_us = EX_NEVER;
     run->kill_at_us = now_us + runner->unkillable_us;
     ex_runner_wake_at(runner, run->kill_at_us);
 }
@@ -119,8 +123,9 @@ static int take_bite(executr_runner *runner, ex_watch *watch)
  */
 static void settle(executr_runner *runner, ex_run *run)
 {
-    size_t left = ex_strays_kill(runner, run);
+    size_t left = ex_group_kill(runner, run);
 
+    left += ex_strays_kill(runner, run);
     if (left == 0 && run->out.fd < 0 && run->err.fd < 0) {
         ex_run_over(runner, run);
         return;
@@ -135,7 +140,7 @@ static void settle(executr_runner *runner, ex_run *run)
 
 static void give_up(executr_runner *runner, ex_run *run)
 {
-    if (ex_strays_kill(runner, run) > 0)
+    if (ex_group_kill(runner, run) + ex_strays_kill(runner, run) > 0)
         ex_log(
             &runner->log, EXECUTR_LOG_ERROR,
             "processes of a program that ended can't be killed", "job",
@@ -188,6 +193,7 @@ static void reap_leader(executr_runner *runner, ex_run *run, int64_t now_us)
     ex_result_ended(
         run, code, code == CLD_EXITED ? WEXITSTATUS(status) : WTERMSIG(status),
         run->stopped);
+    ex_limits_judge(runner, run);
 }
 
 void ex_run_leader_ended(executr_runner *runner, ex_run *run)
@@ -203,6 +209,7 @@ void ex_run_leader_ended(executr_runner *runner, ex_run *run)
     run->state = EX_RUN_DRAINING;
     run->timeout_at_us = EX_NEVER;
     run->kill_at_us = EX_NEVER;
+    run->cpu_at_us = EX_NEVER;
     run->drain_until_us = now + runner->drain_ms * 1000;
     ex_runner_wake_at(runner, run->drain_until_us);
     read_rest(runner, &run->out);
@@ -212,7 +219,9 @@ void ex_run_leader_ended(executr_runner *runner, ex_run *run)
 
 static void alive_due(executr_runner *runner, ex_run *run, int64_t now_us)
 {
-    if (run->timeout_at_us <= now_us) {
+    if (run->cpu_at_us <= now_us)
+        ex_limits_look(runner, run, now_us);
+    else if (run->timeout_at_us <= now_us) {
         run->timeout_at_us = EX_NEVER;
         ex_run_stop(runner, run, EXECUTR_OUTCOME_TIMEOUT, -1);
     } else if (run->killed) {
@@ -244,6 +253,7 @@ void ex_run_due(executr_runner *runner, ex_run *run, int64_t now_us)
 
 void ex_run_over(executr_runner *runner, ex_run *run)
 {
+    ex_limits_usage(runner, run);
     ex_watch_close(runner, &run->process);
     ex_watch_close(runner, &run->out);
     ex_watch_close(runner, &run->err);

@@ -122,6 +122,8 @@ static executr_status make_run(
     run->look_at_us = EX_NEVER;
     run->isolation =
         program->isolation ? program->isolation : runner->iso.standard;
+    run->cpu_at_us = EX_NEVER;
+    ex_group_init(&run->group);
     run->timeout_ms = program->timeout_ms;
     run->grace_ms =
         program->kill_grace_ms ? program->kill_grace_ms : runner->kill_grace_ms;
@@ -168,6 +170,7 @@ void ex_run_free(executr_runner *runner, ex_run *run)
     ex_watch_close(runner, &run->out);
     ex_watch_close(runner, &run->err);
     ex_run_close_ends(run);
+    ex_group_remove(runner, run);
     ex_deadline_clear(run);
     ex_capture_free(run->out.capture);
     ex_capture_free(run->err.capture);
@@ -204,7 +207,12 @@ static executr_status launch(
     if (runner->next_deadline_us != EX_NEVER)
         ex_deadline_set(runner, run, runner->next_deadline_us);
     runner->next_deadline_us = EX_NEVER;
-    executr_status st = ex_run_launch(runner, run, err);
+    executr_status st = EXECUTR_OK;
+    int number = ex_group_make(runner, run);
+    if (number)
+        st = ex_start_failed(err, number, "cannot make a control group");
+    if (!st)
+        st = ex_run_launch(runner, run, err);
     if (st) {
         unlink_run(runner, run);
         ex_workdir_remove(&runner->dir, run->name);

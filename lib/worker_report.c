@@ -109,8 +109,10 @@ void ex_work_ended(
         ex_work_failed(
             worker, work, report->outcome, executr_result_message(result));
     } else if (code != 0) {
+        const char *why = executr_result_message(result);
         snprintf(message, sizeof message, "exited with code %d", code);
-        ex_work_failed(worker, work, EXECUTR_OUTCOME_EXIT, message);
+        ex_work_failed(
+            worker, work, EXECUTR_OUTCOME_EXIT, why[0] ? why : message);
     } else {
         report->status = EXECUTR_ATTEMPT_COMPLETED;
         ex_log(

@@ -106,7 +106,8 @@ EXECUTR_API int32_t executr_result_outcome(const executr_result *result);
 EXECUTR_API int32_t
 executr_result_exit_code(const executr_result *result, int32_t *code);
 EXECUTR_API int32_t executr_result_signal(const executr_result *result);
-/* "" for an exit, else one line: what ended it. */
+/* One line: what ended it. "" for an exit, but with another code than 0 maybe
+ * which limit it reached. */
 EXECUTR_API const char *executr_result_message(const executr_result *result);
 EXECUTR_API const char *executr_result_stdout(
     const executr_result *result, size_t *length);

@@ -307,6 +307,77 @@ static int do_file(char **args)
     return 0;
 }
 
+/* memory MB: uses so much */
+static int do_memory(char **args)
+{
+    size_t size = (size_t)atol(args[0]) << 20;
+    char *memory = malloc(size);
+
+    check(memory != NULL);
+    memset(memory, 1, size);
+    return memory[size - 1] == 1 ? 0 : 99;
+}
+
+/* memory-child MB: a child uses it; exits with 4 if that was killed */
+static int do_memory_child(char **args)
+{
+    int status = 0;
+    pid_t child = fork();
+
+    if (child == 0)
+        _exit(do_memory(args));
+    waitpid(child, &status, 0);
+    return WIFSIGNALED(status) ? 4 : 0;
+}
+
+/* forks COUNT: so many children that stay; exits with 6 if it got fewer */
+static int do_forks(char **args)
+{
+    for (int left = atoi(args[0]); left > 0; left--) {
+        pid_t child = fork();
+        if (child == 0)
+            sleep_for_ever();
+        if (child < 0)
+            return 6;
+    }
+    return 0;
+}
+
+/* bomb FILE: as do its children, it forks what it can, 1,640 in all at most;
+ * FILE when it could not once */
+static int do_bomb(char **args)
+{
+    int depth = 0;
+
+    for (int left = 40; left > 0; left--) {
+        pid_t child = fork();
+        if (child < 0) /* many at once come here */
+            close(open(args[0], O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+        if (child == 0 && ++depth == 2)
+            break;
+        if (child == 0)
+            left = 41;
+    }
+    sleep_for_ever();
+    return 99;
+}
+
+/* burn COUNT [ignore]: so many processes use all CPU time there is */
+static int do_burn(char **args)
+{
+    volatile unsigned long x = 0;
+
+    if (args[1])
+        signal(SIGXCPU, SIG_IGN);
+    for (int left = atoi(args[0]); left > 1; left--) {
+        if (fork() == 0)
+            break;
+    }
+    while (x != (unsigned long)-1)
+        x++;
+    return 0;
+}
+
 static const struct {
     const char *name;
     int (*run)(char **args);
@@ -332,6 +403,11 @@ static const struct {
     {"litter", do_litter},
     {"busy", do_busy},
     {"file", do_file},
+    {"memory", do_memory},
+    {"memory-child", do_memory_child},
+    {"forks", do_forks},
+    {"bomb", do_bomb},
+    {"burn", do_burn},
 };
 
 int main(int argc, char **argv)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Programs that want more than they may have, and those that do not die. */
 #include <criterion/criterion.h>
+#include <dirent.h>
 #include <errno.h>
 #include <executr/job.h>
 #include <fcntl.h>
@@ -127,6 +128,124 @@ Test(runner_limits, t74_what_is_out_of_range_is_refused)
     cr_expect(strstr(err.message, "memory_mb") != NULL);
 }
 
+static void expect_message(const end *e, const char *text)
+{
+    cr_expect(
+        strstr(e->message, text) != NULL, "'%s' is not in '%s'", text,
+        e->message);
+}
+
+static void want_groups(int32_t hierarchy, const char *name)
+{
+    if (hierarchy < 0)
+        cr_skip_test("there is no writable control group for %s", name);
+}
+
+Test(runner_limits, t69_more_memory_than_its_limit_is_oom)
+{
+    want_groups(runner->groups.memory_in, "memory");
+    limited.memory_mb = 16;
+    const end *e = run_limited(ARGS("memory", "8"));
+    cr_expect_eq(e->exit_code, 0, "%s", e->message);
+    cr_expect_gt(e->max_rss, 8 << 20);
+    e = run_limited(ARGS("memory", "64"));
+    cr_expect_eq(e->outcome, EXECUTR_OUTCOME_OOM);
+    cr_expect_eq(e->signal, SIGKILL);
+    expect_message(e, "memory_mb 16");
+    cr_expect_leq(e->max_rss, 17 << 20);
+}
+
+Test(runner_limits, t69_a_child_that_needs_too_much_is_oom)
+{
+    want_groups(runner->groups.memory_in, "memory");
+    limited.memory_mb = 16;
+    const end *e = run_limited(ARGS("memory-child", "64"));
+    cr_expect_eq(e->outcome, EXECUTR_OUTCOME_OOM);
+    expect_message(e, "memory_mb 16");
+}
+
+Test(runner_limits, t69_the_memory_of_one_is_not_the_memory_of_another)
+{
+    limited.memory_mb = 16;
+    cr_assert_eq(start_limited(ARGS("memory", "64")), EXECUTR_OK);
+    cr_assert_eq(start(1, ARGS("memory", "64")), EXECUTR_OK);
+    wait_for_ends(2);
+    const end *free = ends[0].token == 1 ? &ends[0] : &ends[1];
+    const end *bound = ends[0].token == 1 ? &ends[1] : &ends[0];
+    cr_expect_eq(free->exit_code, 0);
+    cr_expect_neq(bound->exit_code, 0);
+}
+
+Test(runner_limits, t68_a_fork_bomb_is_held_and_ends)
+{
+    char file[256];
+
+    want_groups(runner->groups.pids_in, "max_processes");
+    snprintf(file, sizeof file, "%s", in_home("full"));
+    limited.max_processes = 20;
+    limited.timeout_ms = 200;
+    limited.kill_grace_ms = 1;
+    const end *e = run_limited(ARGS("bomb", file));
+    cr_expect(exists("full"), "it was not held");
+    cr_expect_eq(e->outcome, EXECUTR_OUTCOME_TIMEOUT);
+    expect_message(e, "timed out after 200ms");
+}
+
+Test(runner_limits, t68_no_more_processes_than_allowed)
+{
+    want_groups(runner->groups.pids_in, "max_processes");
+    limited.max_processes = 4;
+    cr_expect_eq(run_limited(ARGS("forks", "3"))->exit_code, 0);
+    const end *e = run_limited(ARGS("forks", "4"));
+    cr_expect_eq(e->outcome, EXECUTR_OUTCOME_EXIT);
+    cr_expect_eq(e->exit_code, 6);
+    expect_message(
+        e, "exited with code 6; it reached its limit, "
+           "max_processes 4");
+}
+
+Test(runner_limits, t74_one_that_uses_too_much_cpu_time_ends)
+{
+    limited.cpu_seconds = 1;
+    const end *e = run_limited(ARGS("burn", "1"));
+    cr_expect_eq(e->outcome, EXECUTR_OUTCOME_LIMIT);
+    cr_expect_eq(e->signal, SIGXCPU);
+    expect_message(e, "cpu_seconds 1");
+    cr_expect_geq(e->user_seconds, 0.5);
+}
+
+Test(runner_limits, t74_one_that_ignores_the_cpu_limit_is_killed)
+{
+    limited.cpu_seconds = 1;
+    const end *e = run_limited(ARGS("burn", "1", "ignore"));
+    cr_expect_eq(e->outcome, EXECUTR_OUTCOME_LIMIT);
+    cr_expect_eq(e->signal, SIGKILL);
+    expect_message(e, "cpu_seconds 1");
+}
+
+Test(runner_limits, t74_cpu_time_is_of_all_processes_together)
+{
+    if (runner->groups.fd[EX_CGROUP_UNIFIED] < 0)
+        cr_skip_test("there is no writable control group of version 2");
+    limited.cpu_seconds = 1;
+    const end *e = run_limited(ARGS("burn", "8", "ignore"));
+    cr_expect_eq(e->outcome, EXECUTR_OUTCOME_LIMIT);
+    cr_expect_geq(e->user_seconds, 1.5);
+    expect_message(e, "cpu_seconds 1");
+}
+
+/* Processes that are in no group may not be killed, ours least of all. */
+Test(runner_limits, t65_daemon_with_limits_is_killed)
+{
+    char pid[256];
+
+    snprintf(pid, sizeof pid, "%s", in_home("pid"));
+    limited.memory_mb = 64;
+    const end *e = run_limited(ARGS("daemon", pid, "keep"));
+    cr_expect_eq(e->exit_code, 0);
+    cr_expect(is_gone("pid"));
+}
+
 Test(runner_limits, t74_a_file_may_not_grow_beyond_its_limit)
 {
     limited.max_file_mb = 1;
@@ -134,5 +253,69 @@ Test(runner_limits, t74_a_file_may_not_grow_beyond_its_limit)
     cr_expect_eq(e->outcome, EXECUTR_OUTCOME_EXIT);
     cr_expect_eq(e->exit_code, 0);
     e = run_limited(ARGS("file", "1048577"));
+    cr_expect_eq(e->outcome, EXECUTR_OUTCOME_LIMIT);
     cr_expect_eq(e->signal, SIGXFSZ);
+    expect_message(e, "max_file_mb 1");
+}
+
+/* ---- Control groups: none are left, none but ours are touched. */
+
+static int groups_in(size_t kind)
+{
+    char path[64];
+
+    if (runner->groups.fd[kind] < 0)
+        return 0;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", runner->groups.fd[kind]);
+    DIR *list = opendir(path);
+    cr_assert_not_null(list);
+    int count = 0;
+    const struct dirent *entry = readdir(list);
+    for (; entry; entry = readdir(list))
+        count += strncmp(entry->d_name, "job-", 4) == 0;
+    closedir(list);
+    return count;
+}
+
+Test(runner_limits, t79_no_control_group_is_left)
+{
+    int seen = 0;
+
+    limited.memory_mb = 64;
+    limited.max_processes = 8;
+    cr_assert_eq(start_limited(ARGS("sleep")), EXECUTR_OK);
+    for (size_t i = 0; i < EX_CGROUP_KINDS; i++)
+        seen += groups_in(i);
+    executr_runner_stop(runner, 1000, EXECUTR_OUTCOME_CANCELLED, 0);
+    wait_for_ends(1);
+    for (int i = 0; i < 50; i++)
+        cr_assert_eq(run_limited(ARGS("exit", "0"))->exit_code, 0);
+    for (size_t i = 0; i < EX_CGROUP_KINDS; i++)
+        cr_expect_eq(groups_in(i), 0);
+    cr_expect(seen > 0 || runner->groups.memory_in < 0);
+}
+
+Test(runner_limits, t80_what_cannot_be_enforced_is_not_offered)
+{
+    executr_runner_options options = EXECUTR_RUNNER_OPTIONS_INIT;
+
+    executr_runner_free(runner);
+    options.work_directory = in_home("work");
+    options.cgroups = -1;
+    open_runner_with(&options);
+    uint32_t offers = executr_runner_offers(runner);
+    cr_expect(offers & EXECUTR_OFFER_MEMORY);
+    cr_expect(strstr(executr_runner_abilities(runner), "approximate") != NULL);
+    limited.max_processes = 16;
+    if (geteuid() == 0) {
+        cr_expect_not(offers & EXECUTR_OFFER_PROCESSES);
+        cr_expect_eq(start_limited(ARGS("exit", "0")), EXECUTR_E_UNSUPPORTED);
+        cr_expect(strstr(err.message, "max_processes") != NULL);
+    } else {
+        cr_expect(offers & EXECUTR_OFFER_PROCESSES);
+    }
+    limited.max_processes = 0;
+    limited.memory_mb = 16;
+    cr_expect_eq(run_limited(ARGS("memory", "8"))->exit_code, 0);
+    cr_expect_eq(run_limited(ARGS("memory", "64"))->exit_code, 99);
 }
