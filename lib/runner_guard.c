@@ -5,7 +5,8 @@
  * while it is stopped. Hides that process and the table it reads.
  *
  * It is a plain copy of the runner's process that never calls exec, allocates
- * nothing, takes no lock and holds no descriptor but the two it waits on. It
+ * nothing, takes no lock and holds no descriptor but those it
+ * waits on and the directory of the runner's control groups. It
  * sends no SIGCHLD, so that a host program which waits for any child of its
  * own does not see it.
  */
@@ -46,8 +47,10 @@ struct ex_deadline {
 
 #define STRUCK EX_STRUCK
 
-/* Looks for what must die while something is found: a fork may be quicker. */
+/* Looks for what must die while something is found: a fork may be quicker. One
+ * whose parents keep ending may be missed by a look, but hardly by several. */
 #define LOOKS 2000
+#define CLEAN_LOOKS 3
 #define LOOK_NS 1000000
 
 /* What the guard knows; a copy of the runner's at its start. */
@@ -58,6 +61,7 @@ typedef struct guard {
     int wake;   /* eventfd: a deadline was set */
     uint64_t lowest;
     uint64_t highest; /* marks of the runner */
+    int groups;       /* its directory of version 2, with cgroup.kill; or -1 */
 } guard;
 
 /* ---- In the guard. Bare system calls: sanitizers know nothing of it. */
@@ -139,8 +143,38 @@ GUARD_CODE static int look(uint64_t lowest, uint64_t highest)
 GUARD_CODE static void strike_all(uint64_t lowest, uint64_t highest)
 {
     struct timespec pause = {0, LOOK_NS};
-    for (int i = 0; i < LOOKS && look(lowest, highest); i++)
-        syscall(SYS_nanosleep, &pause, NULL);
+    int clean = 0;
+
+    for (int i = 0; i < LOOKS && clean < CLEAN_LOOKS; i++) {
+        clean = look(lowest, highest) ? 0 : clean + 1;
+        if (clean < CLEAN_LOOKS)
+            syscall(SYS_nanosleep, &pause, NULL);
+    }
+}
+
+/* Kill a whole group at once, whatever its processes did with their mark. */
+GUARD_CODE static void kill_group(const guard *g, const char *file)
+{
+    if (g->groups < 0)
+        return;
+    int fd = (int)syscall(SYS_openat, g->groups, file, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return; /* this program has none */
+    if (syscall(SYS_write, fd, "1", 1L) < 0)
+        errno = 0;
+    syscall(SYS_close, fd);
+}
+
+/* The group of one program has its mark in its name. */
+GUARD_CODE static void kill_group_of(const guard *g, uint64_t mark)
+{
+    char file[] = EX_GROUP_NAME "0123456789abcdef/cgroup.kill";
+    char *digits = file + sizeof EX_GROUP_NAME - 1;
+
+    for (int i = 15; i >= 0; i--, mark >>= 4)
+        digits[i] =
+            (char)((mark & 15) < 10 ? '0' + (mark & 15) : 'a' + (mark & 15) - 10);
+    kill_group(g, file);
 }
 
 /* Kill what is due; the moment of the next one, or EX_NEVER. */
@@ -159,21 +193,31 @@ GUARD_CODE static int64_t strike_due(const guard *g)
         } else if (
             atomic_load(&slot->mark) == mark &&
             atomic_compare_exchange_strong(&slot->at_us, &at, STRUCK)) {
+            kill_group_of(g, mark);
             strike_all(mark, mark);
         }
     }
     return next;
 }
 
-GUARD_CODE static void keep_two(int first, int second)
+/* Close all descriptors but these; -1 stands for none. */
+GUARD_CODE static void keep(const int *kept, size_t count)
 {
-    unsigned low = (unsigned)(first < second ? first : second);
-    unsigned high = (unsigned)(first < second ? second : first);
-    if (low > 0)
-        syscall(SYS_close_range, 0U, low - 1, 0U);
-    if (high > low + 1)
-        syscall(SYS_close_range, low + 1, high - 1, 0U);
-    syscall(SYS_close_range, high + 1, ~0U, 0U);
+    int from = 0;
+
+    for (;;) {
+        int next = INT_MAX;
+        for (size_t i = 0; i < count; i++) {
+            if (kept[i] >= from && kept[i] < next)
+                next = kept[i];
+        }
+        if (next == INT_MAX)
+            break;
+        if (next > from)
+            syscall(SYS_close_range, (unsigned)from, (unsigned)next - 1, 0U);
+        from = next + 1;
+    }
+    syscall(SYS_close_range, (unsigned)from, ~0U, 0U);
 }
 
 /* A timer that fires at once when the machine wakes after its moment; a wait
@@ -201,7 +245,7 @@ GUARD_CODE static void guard_main(const guard *g)
     syscall(SYS_prctl, PR_SET_NAME, "executr-guard", 0, 0, 0);
     if (syscall(SYS_chdir, "/") != 0)
         errno = 0;
-    keep_two(g->parent, g->wake);
+    keep((const int[]){g->parent, g->wake, g->groups}, 3);
     events[2].fd = (int)syscall(SYS_timerfd_create, CLOCK_BOOTTIME, 0);
     for (;;) {
         int64_t next = strike_due(g);
@@ -217,6 +261,7 @@ GUARD_CODE static void guard_main(const guard *g)
             syscall(SYS_read, g->wake, &count, sizeof count) < 0)
             errno = 0;
     }
+    kill_group(g, "cgroup.kill");
     strike_all(g->lowest, g->highest);
     syscall(SYS_exit_group, 0);
 }
@@ -266,6 +311,8 @@ executr_status ex_guard_open(executr_runner *runner, executr_error *err)
     g.slots = runner->deadlines;
     g.count = (size_t)runner->max_running;
     g.wake = runner->guard_wake;
+    g.groups =
+        runner->groups.has_kill ? runner->groups.fd[EX_CGROUP_UNIFIED] : -1;
     g.highest = runner->mark_base - 1;
     g.lowest = runner->mark_base - EX_MARK_RANGE + 1;
     executr_status st = start(runner, &g, err);

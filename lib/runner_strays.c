@@ -35,6 +35,10 @@
 /* Passes over all processes while new ones turn up. */
 #define PASSES 20
 
+/* So many in a row must find nothing, once one has: of a chain of forks whose
+ * parents end, a single pass may miss the one that lives. */
+#define CLEAN_PASSES 3
+
 static uint64_t limit_of(pid_t pid)
 {
     struct rlimit limit;
@@ -226,13 +230,13 @@ static size_t look(executr_runner *runner, const ex_run *run)
 size_t ex_strays_kill(executr_runner *runner, const ex_run *run)
 {
     size_t found = 0;
+    int clean = CLEAN_PASSES - 1; /* the first one is believed */
 
     if (!runner->mark_base)
         return 0;
-    for (int pass = 0; pass < PASSES; pass++) {
+    for (int pass = 0; pass < PASSES && clean < CLEAN_PASSES; pass++) {
         found = look(runner, run);
-        if (!found)
-            break;
+        clean = found ? 0 : clean + 1;
     }
-    return found;
+    return clean < CLEAN_PASSES;
 }

@@ -213,6 +213,15 @@ static int do_daemon(char **args)
     return 0;
 }
 
+/* unmarked ...: as daemon, and none of its processes carries the runner's mark */
+static int do_unmarked(char **args)
+{
+    const struct rlimit own = {1000000, 1000000};
+
+    check(setrlimit(RLIMIT_RTTIME, &own) == 0);
+    return do_daemon(args);
+}
+
 /* stubborn FILE: ignores SIGTERM, makes FILE when it does */
 static int do_stubborn(char **args)
 {
@@ -394,6 +403,7 @@ static const struct {
     {"close_until", do_close_until},
     {"grandchild", do_grandchild},
     {"daemon", do_daemon},
+    {"unmarked", do_unmarked},
     {"stubborn", do_stubborn},
     {"polite", do_polite},
     {"wait", do_wait},

@@ -59,6 +59,36 @@ Test(runner_guard, a_deadline_kills_all_of_a_program_that_nobody_steps)
     cr_expect_eq(ends[0].outcome, EXECUTR_OUTCOME_LOST);
 }
 
+/* Nothing but its control group leads to what took off the mark. */
+static const char *const *unmarked_daemon(void)
+{
+    const char *const *arguments = staying_daemon();
+
+    ((const char **)arguments)[0] = "unmarked";
+    if (!runner->groups.has_kill)
+        cr_skip_test("no writable control groups with cgroup.kill here");
+    return arguments;
+}
+
+Test(runner_guard, t65_deadline_kills_what_took_off_its_mark)
+{
+    executr_program program = EXECUTR_PROGRAM_INIT;
+
+    program.path = job_path();
+    program.name = "job";
+    program.arguments = unmarked_daemon();
+    program.argument_count = 4;
+    program.memory_mb = 64;
+    ex_runner_next_deadline(runner, in_us(3600 * INT64_C(1000000)));
+    cr_assert_eq(start_program(1, &program), EXECUTR_OK);
+    wait_for_file("pid");
+    cr_expect_not(is_gone("pid"));
+    ex_runner_deadline(runner, 1, in_us(1000));
+    cr_expect(goes("pid"));
+    wait_for_ends(1);
+    cr_expect_eq(ends[0].outcome, EXECUTR_OUTCOME_LOST);
+}
+
 Test(runner_guard, a_deadline_that_was_put_off_kills_nothing)
 {
     ex_runner_next_deadline(runner, in_us(2000000));
@@ -115,7 +145,8 @@ Test(runner_guard, t35_program_whose_deadline_has_struck_is_not_executed)
 }
 
 /* In a child: has a program running and is killed. Exits only on failure. */
-static void die_with_a_program(const char *directory)
+static void die_with_a_program(
+    const char *directory, const char *const *arguments, int64_t memory_mb)
 {
     executr_runner_options options = EXECUTR_RUNNER_OPTIONS_INIT;
     executr_program program = EXECUTR_PROGRAM_INIT;
@@ -124,8 +155,9 @@ static void die_with_a_program(const char *directory)
     options.work_directory = directory;
     program.path = job_path();
     program.name = "job";
-    program.arguments = staying_daemon();
+    program.arguments = arguments;
     program.argument_count = 4;
+    program.memory_mb = memory_mb;
     if (executr_runner_open(&options, &own, NULL) ||
         executr_runner_start(own, &program, 1, NULL))
         _exit(1);
@@ -134,17 +166,29 @@ static void die_with_a_program(const char *directory)
     raise(SIGKILL);
 }
 
-Test(runner_guard, the_end_of_its_process_ends_all_programs)
+static void expect_end_with_runner(
+    const char *const *arguments, int64_t memory_mb)
 {
     int status = 0;
     char directory[256];
+
     snprintf(directory, sizeof directory, "%s", in_home("other"));
     pid_t child = fork();
     if (child == 0)
-        die_with_a_program(directory);
+        die_with_a_program(directory, arguments, memory_mb);
     cr_assert_eq(waitpid(child, &status, 0), child);
     cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
     cr_expect(goes("pid"));
+}
+
+Test(runner_guard, the_end_of_its_process_ends_all_programs)
+{
+    expect_end_with_runner(staying_daemon(), 0);
+}
+
+Test(runner_guard, t65_end_of_its_process_ends_what_took_off_its_mark)
+{
+    expect_end_with_runner(unmarked_daemon(), 64);
 }
 
 Test(runner_guard, is_no_child_that_others_wait_for)
