@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: MIT
+"""Limits through the whole system: asked for by HTTP, told in the record."""
+
+import pytest
+
+FAST = ("--heartbeat-interval", "500ms", "--poll-interval", "200ms")
+FILL = "dd if=/dev/zero of=big bs=1M count=3"
+BURN = "while :; do :; done"
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory):
+    from conftest import Lab, open_store
+    place = tmp_path_factory.mktemp("limits")
+    lab = Lab(place, open_store("sqlite", place))
+    lab.main = lab.server()
+    lab.worker = lab.executor(lab.main, "--max-jobs", "4", *FAST)
+    yield lab
+    lab.end()
+
+
+@pytest.fixture
+def run(system):
+    def run(text, **fields):
+        api = system.main.api
+        sha256 = api.upload(system.script(text))
+        answer = api.post("/jobs", {
+            "type": "t", "binary_sha256": sha256,
+            "env_variables": {"PATH": "/usr/bin:/bin"}, **fields})
+        assert answer.status == 201, answer
+        return api.wait(answer.json["id"])
+    return run
+
+
+@pytest.mark.parametrize("text, limit, outcome, word", [
+    (BURN, {"cpu_seconds": 1}, "limit", "cpu_seconds"),
+    ("exec " + FILL, {"max_file_mb": 1}, "limit", "max_file_mb"),
+    (BURN, {"timeout": "300ms"}, "timeout", "time")])
+def test_t74_the_end_tells_which_limit(run, text, limit, outcome, word):
+    job = run(text, **limit)
+    assert job["status"] == "failed" and job["outcome"] == outcome, job
+    assert word in job["error_message"]
+
+
+def test_t80_what_is_enforced_is_said_at_start(system):
+    said = [record.get("ability", "") for record in system.worker.records()]
+    for what in ("end of a program: its session", "memory_mb: ",
+                 "cpu_seconds: ", "max_processes: ", "max_file_mb: "):
+        assert any(line.startswith(what) for line in said), said
+
+
+def test_t69_too_much_memory_is_oom(run, system):
+    said = [record.get("ability", "") for record in system.worker.records()]
+    if not any(line.startswith("memory_mb: by control group")
+               for line in said):
+        pytest.skip("no writable control group for memory here")
+    job = run("exec dd if=/dev/zero of=/dev/null bs=256M count=1",
+              memory_mb=32)
+    assert job["status"] == "failed" and job["outcome"] == "oom", job
+    assert "memory_mb 32" in job["error_message"]
