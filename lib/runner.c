@@ -169,9 +169,11 @@ static void open_groups(executr_runner *runner, int32_t how)
 }
 
 static executr_status open_all(
-    executr_runner *runner, const char *directory, int32_t cgroups,
+    executr_runner *runner, const executr_runner_options *opt,
     executr_error *err)
 {
+    const char *directory =
+        opt->work_directory ? opt->work_directory : DEFAULT_DIRECTORY;
     executr_status st = open_descriptors(runner, err);
     if (!st)
         st = ex_child_stack_open(&runner->stack, err);
@@ -183,11 +185,13 @@ static executr_status open_all(
     if (!st)
         ex_strays_open(runner);
     if (!st)
-        open_groups(runner, cgroups);
+        open_groups(runner, opt->cgroups);
     if (!st)
         ex_limits_open(runner);
     if (!st)
         st = ex_guard_open(runner, err);
+    if (!st)
+        st = ex_isolation_try(runner, opt, err);
     return st;
 }
 
@@ -211,6 +215,7 @@ executr_status executr_runner_open(
     runner->epoll_fd = -1;
     runner->null_fd = -1;
     runner->guard = -1;
+    runner->iso.self = -1;
     runner->guard_wake = -1;
     runner->next_deadline_us = EX_NEVER;
     runner->timer = (ex_watch){.fd = -1, .kind = EX_WATCH_TIMER};
@@ -226,9 +231,7 @@ executr_status executr_runner_open(
     if (!st)
         st = ex_isolation_open(runner, &opt, err);
     if (!st)
-        st = open_all(
-            runner, opt.work_directory ? opt.work_directory : DEFAULT_DIRECTORY,
-            opt.cgroups, err);
+        st = open_all(runner, &opt, err);
     if (st)
         goto done;
     ex_log(

@@ -6,6 +6,7 @@
 #include <executr/runner.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include "base/alloc.h"
@@ -45,12 +46,17 @@ typedef struct ex_launch {
     const int *joins;  /* cgroup.procs of groups; -1, NULL: none */
     int32_t isolation; /* EXECUTR_ISOLATION_…, never unset */
     const ex_isolation *iso;
+    /* Absolute, of the directory; for levels above basic. */
+    const char *place;
     /* Its deadline, EX_STRUCK when the guard has killed what it found: then
      * there must be no program. NULL: none. */
     const _Atomic int64_t *deadline;
     pid_t parent;
-    int stage; /* out: how far it came … */
-    int error; /* … and the errno that stopped it, or 0 */
+    int pidfd;        /* out */
+    int stage;        /* out: how far it came … */
+    int error;        /* … and the errno that stopped it, or 0 */
+    const char *what; /* out: what it tried then; or NULL */
+    int report_fd;    /* out: tells how a caged program ended; -1: none */
 } ex_launch;
 
 /* The stack on which children run until exec; one at a time. */
@@ -69,6 +75,24 @@ void ex_child_stack_close(ex_child_stack *stack);
  */
 int ex_spawn(
     const ex_child_stack *stack, ex_launch *launch, pid_t *pid, int *pidfd);
+
+/* Its parts, for other files about children. Start: in the process that is to
+ * be the parent; the child's pid or -1, with launch->stage and ->error. */
+long ex_child_start(const ex_child_stack *stack, ex_launch *launch);
+void ex_child_optional(const ex_launch *launch);
+
+/*
+ * The same for levels above basic: what is started is the init of namespaces,
+ * as whose child the program runs. How the program ended is in the report;
+ * without one init itself was killed. Closes *report_fd.
+ */
+int ex_spawn_caged(
+    const ex_child_stack *stack, ex_launch *launch, pid_t *pid, int *pidfd);
+void ex_init_report(int *report_fd, int *status, struct rusage *usage);
+
+/* In init: make its view of the machine; 0 or an errno with launch->what. */
+int ex_cage_make(ex_launch *launch);
+int ex_cage_loopback(ex_launch *launch);
 
 /*
  * The work directory. Each runner has a directory of its own in it, locked as
@@ -210,6 +234,7 @@ typedef struct ex_run {
     ex_watch process;
     ex_watch out;
     ex_watch err;
+    int report_fd;
     int out_fd; /* the child's ends, open while WAITING */
     int err_fd;
     char *name;
@@ -382,10 +407,23 @@ void ex_deadline_clear(ex_run *run);
 void ex_runner_next_deadline(executr_runner *runner, int64_t at_us);
 void ex_runner_deadline(executr_runner *runner, uint64_t token, int64_t at_us);
 
-/* Find out what can be given; E_UNSUPPORTED: not what the options ask for. */
+/*
+ * How programs are kept apart: the user they run as, before there is a work
+ * directory; and when all else is there, which levels there are.
+ * E_UNSUPPORTED: not the one that the options ask for.
+ */
 executr_status ex_isolation_open(
     executr_runner *runner, const executr_runner_options *options,
     executr_error *err) EXECUTR_CHECKED;
+executr_status ex_isolation_try(
+    executr_runner *runner, const executr_runner_options *options,
+    executr_error *err) EXECUTR_CHECKED;
+
+/* What caged programs are not to see; `dir` is open. */
+executr_status ex_view_open(
+    ex_isolation *iso, const ex_workdir *dir, const char *const *hidden,
+    size_t count, executr_error *err) EXECUTR_CHECKED;
+void ex_view_close(ex_isolation *iso);
 
 ex_run *ex_run_by_pid(const executr_runner *runner, pid_t pid);
 

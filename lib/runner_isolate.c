@@ -1,11 +1,20 @@
 /* SPDX-License-Identifier: MIT */
-/* Finds out, when a runner is opened, how its programs can be kept apart. */
+/*
+ * Finds out, when a runner is opened, how its programs can be kept apart: a
+ * level is offered only if a child could be made that has all of it.
+ */
 #include <errno.h>
 #include <executr/job.h>
+#include <limits.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/fail.h"
+#include "base/log.h"
 #include "runner.h"
 
 static const uint32_t offers[EX_LEVELS] = {
@@ -49,25 +58,130 @@ executr_status ex_isolation_open(
 
     iso->standard =
         options->isolation ? options->isolation : EXECUTR_ISOLATION_BASIC;
+    iso->own_users = geteuid() != 0;
+    snprintf(
+        iso->uid_map, sizeof iso->uid_map, "%u %u 1\n", geteuid(), geteuid());
+    snprintf(
+        iso->gid_map, sizeof iso->gid_map, "%u %u 1\n", getegid(), getegid());
+    iso->self = pidfd_open(getpid(), 0);
+    if (iso->self < 0)
+        return ex_fail_errno(err, errno, "cannot hold this process");
     ex_capabilities_read(iso);
-    for (int32_t level = EXECUTR_ISOLATION_STANDARD; level < EX_LEVELS; level++)
-        snprintf(
-            iso->missing[level], sizeof iso->missing[level],
-            "programs can't have namespaces of their own yet");
     if (options->run_as)
         st = find_user(runner, options->run_as, err);
     if (!st)
-        st = ex_isolation_check(iso, iso->standard, err);
+        st = ex_filter_open(iso, err);
+    return st;
+}
+
+/* Why, where errno alone would not help. */
+static const char *explain(const ex_launch *launch)
+{
+    int number = launch->error;
+
+    if (launch->stage == EX_STAGE_CLONE && number == EPERM)
+        return "; it takes root with CAP_SYS_ADMIN, or a kernel that lets "
+               "users make namespaces";
+    if (launch->stage == EX_STAGE_CLONE && number == ENOSPC)
+        return "; user.max_user_namespaces is too low";
+    if (number == ENOSYS)
+        return "; Linux is too old: 5.19 has all that it takes";
+    return "";
+}
+
+static executr_status try_level(
+    executr_runner *runner, int32_t level, executr_error *err)
+{
+    static const char name[] = ".try";
+    ex_isolation *iso = &runner->iso;
+    ex_launch launch = {
+        .directory = name,
+        .directory_fd = runner->dir.fd,
+        .stdin_fd = runner->null_fd,
+        .stdout_fd = runner->null_fd,
+        .stderr_fd = runner->null_fd,
+        .isolation = level,
+        .iso = iso};
+    char place[PATH_MAX];
+    pid_t pid;
+    int pidfd = -1;
+
+    executr_status st = ex_workdir_make(&runner->dir, name, err);
     if (st)
         return st;
-    for (int32_t level = 0; level < EX_LEVELS; level++) {
-        if (!iso->missing[level][0])
-            runner->offers |= offers[level];
+    snprintf(place, sizeof place, "%s/%s", iso->work, name);
+    launch.place = place;
+    launch.error = ex_spawn(&runner->stack, &launch, &pid, &pidfd);
+    if (!launch.error) {
+        while (waitpid(pid, NULL, __WALL) < 0 && errno == EINTR)
+            continue;
+        close(pidfd);
+        if (launch.report_fd >= 0)
+            close(launch.report_fd);
+    } else {
+        const char *reason = strerrordesc_np(launch.error);
+        snprintf(
+            iso->missing[level], sizeof iso->missing[level], "can't %s: %s%s",
+            launch.what ? launch.what : "start a process as it needs",
+            reason ? reason : "unknown error", explain(&launch));
     }
+    ex_workdir_remove(&runner->dir, name);
     return EXECUTR_OK;
+}
+
+static void say(executr_runner *runner)
+{
+    ex_buf *out = &runner->abilities;
+    ex_isolation *iso = &runner->iso;
+
+    if (iso->user.set)
+        ex_buf_printf(
+            out, "programs run as user %lu, group %lu\n",
+            (unsigned long)iso->user.uid, (unsigned long)iso->user.gid);
+    ex_buf_puts(out, "isolation:");
+    for (int32_t level = EXECUTR_ISOLATION_NONE; level < EX_LEVELS; level++) {
+        if (iso->missing[level][0])
+            continue;
+        runner->offers |= offers[level];
+        ex_buf_printf(
+            out, " %s%s", executr_isolation_word(level),
+            level == iso->standard ? " (unless a job demands another)" : "");
+    }
+    ex_buf_puts(out, "\n");
+    for (int32_t level = EXECUTR_ISOLATION_NONE; level < EX_LEVELS; level++) {
+        if (iso->missing[level][0])
+            ex_buf_printf(
+                out, "isolation: no %s: %s\n", executr_isolation_word(level),
+                iso->missing[level]);
+    }
+}
+
+executr_status ex_isolation_try(
+    executr_runner *runner, const executr_runner_options *options,
+    executr_error *err)
+{
+    ex_isolation *iso = &runner->iso;
+
+    executr_status st = ex_view_open(
+        iso, &runner->dir, options->hidden, options->hidden_count, err);
+    for (int32_t level = EXECUTR_ISOLATION_NONE; !st && level < EX_LEVELS;
+         level++)
+        st = try_level(runner, level, err);
+    if (st)
+        return st;
+    say(runner);
+    st = ex_isolation_check(iso, EXECUTR_ISOLATION_NONE, err);
+    if (!st)
+        st = ex_isolation_check(iso, iso->standard, err);
+    return st;
 }
 
 void ex_isolation_close(ex_isolation *iso)
 {
     ex_user_clear(&iso->user);
+    ex_filter_close(iso);
+    ex_view_close(iso);
+    if (iso->self >= 0)
+        close(iso->self);
+    iso->self = -1;
 }

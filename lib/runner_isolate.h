@@ -4,6 +4,7 @@
 #define EX_RUNNER_ISOLATE_H
 
 #include <executr/base.h>
+#include <linux/filter.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -18,6 +19,7 @@
 #define EX_CHILD_CODE                                                          \
     __attribute__((no_sanitize("address", "undefined", "thread")))
 
+#define EX_COVERS 32
 #define EX_LEVELS 5 /* EXECUTR_ISOLATION_…, the first is unset */
 
 /* Whose rights programs get. */
@@ -35,9 +37,21 @@ typedef struct ex_user {
  */
 typedef struct ex_isolation {
     ex_user user;
-    int32_t standard;             /* the level of programs that ask for none */
-    int32_t has_caps;             /* this process has capabilities … */
-    uint64_t caps[EX_LEVELS];     /* … of which programs may keep these */
+    int32_t standard;         /* the level of programs that ask for none */
+    int32_t has_caps;         /* this process has capabilities … */
+    uint64_t caps[EX_LEVELS]; /* … of which programs may keep these */
+    struct sock_fprog filters[EX_LEVELS];
+    int self;          /* pidfd of this process */
+    int32_t own_users; /* not root: it takes a user namespace, too */
+    char uid_map[32];
+    char gid_map[32];
+    char *work;              /* absolute, where the work directories are */
+    char *kept;              /* a file to be seen all the same; or NULL */
+    int32_t var_tmp;         /* 1: there is a /var/tmp that is no /tmp */
+    char *covers[EX_COVERS]; /* directories with what is private; /tmp and */
+    size_t cover_count;      /* /dev apart */
+    char *hidden[EX_COVERS]; /* files */
+    size_t hidden_count;
     char missing[EX_LEVELS][200]; /* why a level can't be given; "": it can */
 } ex_isolation;
 
@@ -54,6 +68,15 @@ void ex_user_clear(ex_user *user);
 
 /* Find out what capabilities there are, and which a level leaves. */
 void ex_capabilities_read(ex_isolation *iso);
+
+/* The filters of system calls; a level without one can't be given. */
+executr_status ex_filter_open(ex_isolation *iso, executr_error *err)
+    EXECUTR_CHECKED;
+void ex_filter_close(ex_isolation *iso);
+
+/* In the child, at last: lock it out of what is not its own; 0 or an errno. */
+int ex_child_lock(void);
+int ex_child_filter(const ex_isolation *iso, int32_t level);
 
 /* In the child: become the user, drop capabilities; 0 or an errno. */
 int ex_child_become(const ex_isolation *iso, int32_t level);

@@ -4,7 +4,9 @@
 
 #include <errno.h>
 #include <executr/job.h>
+#include <limits.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/wait.h>
@@ -114,6 +116,16 @@ static executr_status wait_for_file(
     return EXECUTR_OK;
 }
 
+static executr_status start_failed(executr_error *err, const ex_launch *launch)
+{
+    char what[128];
+
+    snprintf(
+        what, sizeof what, "cannot start a program%s%s",
+        launch->what ? ": can't " : "", launch->what ? launch->what : "");
+    return ex_start_failed(err, launch->error, what);
+}
+
 static executr_status launch_failed(
     executr_runner *runner, ex_run *run, const ex_launch *launch,
     executr_error *err)
@@ -141,7 +153,7 @@ static executr_status launch_failed(
         return wait_for_file(runner, run, err);
     if (run->state != EX_RUN_WAITING &&
         (is_shortage(number) || launch->stage != EX_STAGE_EXEC))
-        return ex_start_failed(err, number, "cannot start a program");
+        return start_failed(err, launch);
     ex_result_exec_failed(run, number);
     ex_run_over(runner, run);
     return EXECUTR_OK;
@@ -205,15 +217,19 @@ executr_status ex_run_launch(
         .isolation = run->isolation,
         .iso = &runner->iso,
     };
+    char place[PATH_MAX];
     pid_t pid;
     int pidfd = -1;
 
     run->tries++;
+    snprintf(place, sizeof place, "%s/%s", runner->iso.work, run->name);
+    launch.place = place;
     ex_limits_launch(runner, run, &launch);
     launch.error = ex_spawn(&runner->stack, &launch, &pid, &pidfd);
     if (launch.error)
         return launch_failed(runner, run, &launch, err);
     run->process.fd = pidfd;
+    run->report_fd = launch.report_fd;
     executr_status st = EXECUTR_OK;
     int waited = run->state == EX_RUN_WAITING;
     now_alive(runner, run, pid);

@@ -183,8 +183,10 @@ static void reap_leader(executr_runner *runner, ex_run *run, int64_t now_us)
     int status = 0;
     int code = 0;
 
-    if (wait4(run->pid, &status, WNOHANG | __WALL, &usage) == run->pid)
+    if (wait4(run->pid, &status, WNOHANG | __WALL, &usage) == run->pid) {
+        ex_init_report(&run->report_fd, &status, &usage);
         code = WIFEXITED(status) ? CLD_EXITED : CLD_KILLED;
+    }
     ex_run_forget_pid(runner, run);
     result->user_seconds = seconds(usage.ru_utime);
     result->system_seconds = seconds(usage.ru_stime);

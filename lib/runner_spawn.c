@@ -102,7 +102,7 @@ EX_CHILD_CODE static long set_limit(int resource, uint64_t value)
 }
 
 /* What may not be there or not be ours to set, and is no loss then. */
-EX_CHILD_CODE static void set_optional(const ex_launch *launch)
+EX_CHILD_CODE void ex_child_optional(const ex_launch *launch)
 {
     if (launch->mark && set_limit(RLIMIT_RTTIME, launch->mark) != 0)
         errno = 0;
@@ -129,23 +129,26 @@ EX_CHILD_CODE static int die_with_parent(const ex_launch *launch)
 /* Another user may not reach the file by its path, but may execute it. */
 EX_CHILD_CODE static int open_program(const ex_launch *launch)
 {
-    if (!launch->iso->user.set)
+    if (!launch->iso->user.set || !launch->path)
         return -1;
     return (int)syscall(SYS_openat, AT_FDCWD, launch->path, O_PATH | O_CLOEXEC);
 }
 
 /* The one place where a child is made what a job is promised. */
-EX_CHILD_CODE static int set_up(const ex_launch *launch)
+EX_CHILD_CODE static int set_up(ex_launch *launch)
 {
     int number = ex_child_limits(launch);
     if (number)
         return number;
     if (syscall(SYS_setsid) < 0)
         return errno;
-    if (syscall(SYS_fchdir, launch->directory_fd) != 0 ||
-        syscall(SYS_chdir, launch->directory) != 0)
+    /* A caged one is there already; our descriptor leads out of its cage. */
+    if (launch->isolation <= EXECUTR_ISOLATION_BASIC &&
+        (syscall(SYS_fchdir, launch->directory_fd) != 0 ||
+         syscall(SYS_chdir, launch->directory) != 0))
         return errno;
-    set_optional(launch);
+    if (launch->isolation <= EXECUTR_ISOLATION_BASIC)
+        ex_child_optional(launch);
     number = set_descriptors(launch, open_program(launch));
     if (number)
         return number;
@@ -155,6 +158,10 @@ EX_CHILD_CODE static int set_up(const ex_launch *launch)
             return errno;
     }
     number = ex_child_become(launch->iso, launch->isolation);
+    if (!number && launch->isolation > EXECUTR_ISOLATION_BASIC) {
+        launch->what = "restrict it with Landlock";
+        number = ex_child_lock();
+    }
     if (!number)
         number = die_with_parent(launch);
     return number ? number : reset_signals();
@@ -183,6 +190,15 @@ EX_CHILD_CODE static int child_main(void *arg)
     launch->error = set_up(launch);
     if (launch->error)
         return 127;
+    if (launch->isolation > EXECUTR_ISOLATION_BASIC) {
+        launch->what = "filter its system calls";
+        launch->error = ex_child_filter(launch->iso, launch->isolation);
+        if (launch->error)
+            return 127;
+    }
+    launch->what = NULL;
+    if (!launch->path) /* only tried whether all this works */
+        return 0;
     launch->stage = EX_STAGE_EXEC;
     /* Before this look it had its mark: either we see the strike, or the strike
      * sees us. */
@@ -202,30 +218,40 @@ static void reap(pid_t pid, int pidfd)
     close(pidfd);
 }
 
+/* Returns when the child has called exec or is gone. All signals are blocked,
+ * so that none is handled in it. */
+EX_CHILD_CODE long ex_child_start(
+    const ex_child_stack *stack, ex_launch *launch)
+{
+    char *top = (char *)stack->memory + stack->size;
+    int flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD;
+
+    launch->stage = EX_STAGE_CLONE;
+    launch->error = 0;
+    long child = clone(child_main, top, flags, launch, &launch->pidfd);
+    if (child < 0)
+        launch->error = errno;
+    return child;
+}
+
 int ex_spawn(
     const ex_child_stack *stack, ex_launch *launch, pid_t *pid, int *pidfd)
 {
     sigset_t all;
     sigset_t before;
-    char *top = (char *)stack->memory + stack->size;
-    int fd = -1;
 
     launch->stage = EX_STAGE_CLONE;
-    launch->error = 0;
+    launch->report_fd = -1;
+    if (launch->isolation > EXECUTR_ISOLATION_BASIC)
+        return ex_spawn_caged(stack, launch, pid, pidfd);
     launch->parent = getpid();
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    /* Returns when the child has called exec or is gone. */
-    pid_t child = clone(
-        child_main, top, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, launch,
-        &fd);
-    int number = child < 0 ? errno : launch->error;
+    long child = ex_child_start(stack, launch);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (child > 0 && number)
-        reap(child, fd);
-    if (number)
-        return number;
-    *pid = child;
-    *pidfd = fd;
-    return 0;
+    if (child > 0 && launch->error)
+        reap((pid_t)child, launch->pidfd);
+    *pid = (pid_t)child;
+    *pidfd = launch->pidfd;
+    return launch->error;
 }

@@ -114,6 +114,7 @@ static executr_status make_run(
     run->process = (ex_watch){-1, EX_WATCH_PROCESS, run, NULL};
     run->out = (ex_watch){-1, EX_WATCH_OUTPUT, run, NULL};
     run->err = (ex_watch){-1, EX_WATCH_OUTPUT, run, NULL};
+    run->report_fd = -1;
     run->out_fd = -1;
     run->err_fd = -1;
     run->timeout_at_us = EX_NEVER;
@@ -171,6 +172,8 @@ void ex_run_free(executr_runner *runner, ex_run *run)
     ex_watch_close(runner, &run->err);
     ex_run_close_ends(run);
     ex_group_remove(runner, run);
+    if (run->report_fd >= 0)
+        close(run->report_fd);
     ex_deadline_clear(run);
     ex_capture_free(run->out.capture);
     ex_capture_free(run->err.capture);

@@ -36,6 +36,10 @@ typedef struct executr_runner_options {
      * use; -1: they are left alone */
     int32_t cgroups;
     int32_t reserved; /* 0 */
+    /* Files and directories that programs of levels above basic must not see;
+     * the work directory, /root, /home, /run and /tmp they never do. */
+    const char *const *hidden;
+    size_t hidden_count;
 } executr_runner_options;
 
 /*
@@ -54,7 +58,7 @@ typedef struct executr_runner_options {
 
 /* clang-format off */
 #define EXECUTR_RUNNER_OPTIONS_INIT \
-    {sizeof(executr_runner_options), 0, NULL, 0, 0, 0, {NULL, NULL}, 0, 0, NULL, 0, 0}
+    {sizeof(executr_runner_options), 0, NULL, 0, 0, 0, {NULL, NULL}, 0, 0, NULL, 0, 0, NULL, 0}
 /* clang-format on */
 
 EXECUTR_API executr_status executr_runner_open(
