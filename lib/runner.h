@@ -46,6 +46,8 @@ typedef struct ex_launch {
     const int *joins;  /* cgroup.procs of groups; -1, NULL: none */
     int32_t isolation; /* EXECUTR_ISOLATION_…, never unset */
     const ex_isolation *iso;
+    /* Without a path: what is executed; -1: nothing, it ends before. */
+    int program_fd;
     /* Absolute, of the directory; for levels above basic. */
     const char *place;
     /* Its deadline, EX_STRUCK when the guard has killed what it found: then
@@ -84,11 +86,12 @@ void ex_child_optional(const ex_launch *launch);
 /*
  * The same for levels above basic: what is started is the init of namespaces,
  * as whose child the program runs. How the program ended is in the report;
- * without one init itself was killed. Closes *report_fd.
+ * without one init itself was killed. Closes *report_fd. 0: init ended without
+ * a report, of its own will, so how the program ended is not known.
  */
 int ex_spawn_caged(
     const ex_child_stack *stack, ex_launch *launch, pid_t *pid, int *pidfd);
-void ex_init_report(int *report_fd, int *status, struct rusage *usage);
+int ex_init_report(int *report_fd, int *status, struct rusage *usage);
 
 /* In init: make its view of the machine; 0 or an errno with launch->what. */
 int ex_cage_make(ex_launch *launch);
@@ -333,6 +336,7 @@ void ex_run_free(executr_runner *runner, ex_run *run);
  * them; 0: unknown), from a failed start, from what was captured. */
 void ex_result_ended(ex_run *run, int32_t code, int32_t value, int32_t stopped);
 void ex_result_no_memory(ex_run *run);
+void ex_result_untold(ex_run *run);
 void ex_result_unkillable(ex_run *run);
 void ex_result_exec_failed(ex_run *run, int number);
 void ex_result_output(const executr_runner *runner, ex_run *run);

@@ -85,32 +85,10 @@ static const int denied[] = {
 #endif
 };
 
-/* What looks into or steers other processes, and what few programs need. */
-static const int denied_strict[] = {
-    SYS_chroot,
-    SYS_kcmp,
-    SYS_mbind,
-    SYS_memfd_secret,
-    SYS_migrate_pages,
-    SYS_move_pages,
-    SYS_name_to_handle_at,
-    SYS_personality,
-    SYS_pidfd_getfd,
-    SYS_process_madvise,
-    SYS_process_vm_readv,
-    SYS_process_vm_writev,
-    SYS_ptrace,
-    SYS_set_mempolicy,
-    SYS_vmsplice,
-#if defined(__x86_64__)
-    SYS_modify_ldt,
-#endif
-};
-
 static const int families[] = {AF_UNIX, AF_INET, AF_INET6, AF_NETLINK};
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
-#define MOST_CODE (2 * COUNT(denied) + 2 * COUNT(denied_strict) + 64)
+#define MOST_CODE (2 * COUNT(denied) + 2 * ex_calls_strict_count + 64)
 
 #define FIELD(name) ((uint32_t)offsetof(struct seccomp_data, name))
 #define ERRNO(number) (SECCOMP_RET_ERRNO | (uint32_t)(number))
@@ -171,15 +149,18 @@ static void write_filter(struct sock_fprog *program, int32_t level)
     emit_return(program, ERRNO(ENOSYS));
     for (size_t i = 0; i < COUNT(denied); i++)
         emit_case(program, denied[i], ERRNO(EPERM));
-    for (size_t i = 0;
-         level == EXECUTR_ISOLATION_STRICT && i < COUNT(denied_strict); i++)
-        emit_case(program, denied_strict[i], ERRNO(EPERM));
     /* Its flags are in memory, where we can't look; libc then takes clone. */
     emit_case(program, SYS_clone3, ERRNO(ENOSYS));
     emit_flags(program, SYS_clone, NAMESPACES);
     emit_flags(program, SYS_unshare, NAMESPACES | NEW_TIME);
     emit_families(program);
-    emit_return(program, SECCOMP_RET_ALLOW);
+    if (level < EXECUTR_ISOLATION_STRICT) {
+        emit_return(program, SECCOMP_RET_ALLOW);
+        return;
+    }
+    for (size_t i = 0; i < ex_calls_strict_count; i++)
+        emit_case(program, ex_calls_strict[i], SECCOMP_RET_ALLOW);
+    emit_return(program, ERRNO(EPERM));
 }
 
 executr_status ex_filter_open(ex_isolation *iso, executr_error *err)

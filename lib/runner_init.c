@@ -269,17 +269,20 @@ int ex_spawn_caged(
     return 0;
 }
 
-void ex_init_report(int *report_fd, int *status, struct rusage *usage)
+int ex_init_report(int *report_fd, int *status, struct rusage *usage)
 {
     message end;
+    /* Killed before it could tell: then its own end is the program's. */
+    int known = WIFSIGNALED(*status);
 
     if (*report_fd < 0)
-        return;
-    /* Killed before it could tell: then its own end is the program's. */
+        return 1;
     if (read(*report_fd, &end, sizeof end) == (ssize_t)sizeof end) {
         *status = end.status;
         *usage = end.usage;
+        known = 1;
     }
     close(*report_fd);
     *report_fd = -1;
+    return known;
 }

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -89,10 +90,44 @@ static const char *explain(const ex_launch *launch)
     return "";
 }
 
+static void miss(ex_isolation *iso, const ex_launch *launch)
+{
+    char *missing = iso->missing[launch->isolation];
+    const char *reason = strerrordesc_np(launch->error);
+
+    snprintf(
+        missing, sizeof *iso->missing, "can't %s: %s%s",
+        launch->what ? launch->what : "start a process as it needs",
+        reason ? reason : "unknown error", explain(launch));
+}
+
+/* A level counts only if a program really ran on it and its end was told. */
+static void judge(ex_isolation *iso, ex_launch *launch, pid_t pid)
+{
+    int expected = launch->program_fd >= 0 ? EX_PROBE_CODE : 0;
+    int status = 0;
+    struct rusage usage;
+    pid_t ended;
+
+    do
+        ended = waitpid(pid, &status, __WALL);
+    while (ended < 0 && errno == EINTR);
+    int told = ex_init_report(&launch->report_fd, &status, &usage);
+    if (ended != pid || !told || !WIFEXITED(status) ||
+        WEXITSTATUS(status) != expected)
+        snprintf(
+            iso->missing[launch->isolation], sizeof *iso->missing,
+            "a program that was tried there did not end as it should "
+            "(wait status %#x)",
+            (unsigned)status);
+}
+
 static executr_status try_level(
     executr_runner *runner, int32_t level, executr_error *err)
 {
     static const char name[] = ".try";
+    static const char word[] = "probe";
+    static const char *words[] = {word, NULL};
     ex_isolation *iso = &runner->iso;
     ex_launch launch = {
         .directory = name,
@@ -100,6 +135,9 @@ static executr_status try_level(
         .stdin_fd = runner->null_fd,
         .stdout_fd = runner->null_fd,
         .stderr_fd = runner->null_fd,
+        .argv = words,
+        .envp = words + 1,
+        .program_fd = -1,
         .isolation = level,
         .iso = iso};
     char place[PATH_MAX];
@@ -111,20 +149,17 @@ static executr_status try_level(
         return st;
     snprintf(place, sizeof place, "%s/%s", iso->work, name);
     launch.place = place;
+    if (level > EXECUTR_ISOLATION_BASIC)
+        launch.program_fd = ex_probe_open();
     launch.error = ex_spawn(&runner->stack, &launch, &pid, &pidfd);
-    if (!launch.error) {
-        while (waitpid(pid, NULL, __WALL) < 0 && errno == EINTR)
-            continue;
+    if (launch.error)
+        miss(iso, &launch);
+    else
+        judge(iso, &launch, pid);
+    if (!launch.error && pidfd >= 0)
         close(pidfd);
-        if (launch.report_fd >= 0)
-            close(launch.report_fd);
-    } else {
-        const char *reason = strerrordesc_np(launch.error);
-        snprintf(
-            iso->missing[level], sizeof iso->missing[level], "can't %s: %s%s",
-            launch.what ? launch.what : "start a process as it needs",
-            reason ? reason : "unknown error", explain(&launch));
-    }
+    if (launch.program_fd >= 0)
+        close(launch.program_fd);
     ex_workdir_remove(&runner->dir, name);
     return EXECUTR_OK;
 }
@@ -156,6 +191,17 @@ static void say(executr_runner *runner)
     }
 }
 
+/* Without them limits are approximate, and a fork bomb is everybody's. */
+static void need_groups(executr_runner *runner)
+{
+    char *missing = runner->iso.missing[EXECUTR_ISOLATION_STRICT];
+
+    if (runner->groups.memory_in < 0 || runner->groups.pids_in < 0)
+        snprintf(
+            missing, sizeof *runner->iso.missing,
+            "it takes writable control groups for memory and for processes");
+}
+
 executr_status ex_isolation_try(
     executr_runner *runner, const executr_runner_options *options,
     executr_error *err)
@@ -169,6 +215,7 @@ executr_status ex_isolation_try(
         st = try_level(runner, level, err);
     if (st)
         return st;
+    need_groups(runner);
     say(runner);
     st = ex_isolation_check(iso, EXECUTR_ISOLATION_NONE, err);
     if (!st)

@@ -78,6 +78,14 @@ void ex_filter_close(ex_isolation *iso);
 int ex_child_lock(void);
 int ex_child_filter(const ex_isolation *iso, int32_t level);
 
+/* A descriptor, 3 or more, of a program that ends with this code; or -1. */
+#define EX_PROBE_CODE 42
+int ex_probe_open(void);
+
+/* The calls that a program of the level strict may make. */
+extern const int ex_calls_strict[];
+extern const size_t ex_calls_strict_count;
+
 /* In the child: become the user, drop capabilities; 0 or an errno. */
 int ex_child_become(const ex_isolation *iso, int32_t level);
 

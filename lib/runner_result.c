@@ -127,6 +127,17 @@ void ex_result_ended(ex_run *run, int32_t code, int32_t value, int32_t stopped)
     }
 }
 
+void ex_result_untold(ex_run *run)
+{
+    executr_result *result = &run->result;
+
+    result->outcome = EXECUTR_OUTCOME_LOST;
+    snprintf(
+        result->message, sizeof result->message,
+        "how it ended is unknown: the first process of its namespaces ended "
+        "without telling");
+}
+
 void ex_result_unkillable(ex_run *run)
 {
     executr_result *result = &run->result;

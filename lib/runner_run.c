@@ -182,10 +182,12 @@ static void reap_leader(executr_runner *runner, ex_run *run, int64_t now_us)
     struct rusage usage = {0};
     int status = 0;
     int code = 0;
+    int told = 1;
 
     if (wait4(run->pid, &status, WNOHANG | __WALL, &usage) == run->pid) {
-        ex_init_report(&run->report_fd, &status, &usage);
-        code = WIFEXITED(status) ? CLD_EXITED : CLD_KILLED;
+        told = ex_init_report(&run->report_fd, &status, &usage);
+        if (told)
+            code = WIFEXITED(status) ? CLD_EXITED : CLD_KILLED;
     }
     ex_run_forget_pid(runner, run);
     result->user_seconds = seconds(usage.ru_utime);
@@ -195,6 +197,8 @@ static void reap_leader(executr_runner *runner, ex_run *run, int64_t now_us)
     ex_result_ended(
         run, code, code == CLD_EXITED ? WEXITSTATUS(status) : WTERMSIG(status),
         run->stopped);
+    if (!told && !run->stopped)
+        ex_result_untold(run);
     ex_limits_judge(runner, run);
 }
 

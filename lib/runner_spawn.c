@@ -129,7 +129,9 @@ EX_CHILD_CODE static int die_with_parent(const ex_launch *launch)
 /* Another user may not reach the file by its path, but may execute it. */
 EX_CHILD_CODE static int open_program(const ex_launch *launch)
 {
-    if (!launch->iso->user.set || !launch->path)
+    if (!launch->path)
+        return launch->program_fd;
+    if (!launch->iso->user.set)
         return -1;
     return (int)syscall(SYS_openat, AT_FDCWD, launch->path, O_PATH | O_CLOEXEC);
 }
@@ -170,11 +172,14 @@ EX_CHILD_CODE static int set_up(ex_launch *launch)
 EX_CHILD_CODE static int execute(const ex_launch *launch)
 {
     const char *path = launch->path;
+    int number = EACCES;
 
-    syscall(SYS_execve, path, launch->argv, launch->envp);
-    int number = errno;
-    if (number != EACCES || !launch->iso->user.set)
-        return number;
+    if (path) {
+        syscall(SYS_execve, path, launch->argv, launch->envp);
+        number = errno;
+        if (number != EACCES || !launch->iso->user.set)
+            return number;
+    }
     /* ENOENT: a script, whose interpreter could not reach it either. */
     syscall(
         SYS_execveat, PROGRAM_FD, "", launch->argv, launch->envp,
@@ -197,7 +202,7 @@ EX_CHILD_CODE static int child_main(void *arg)
             return 127;
     }
     launch->what = NULL;
-    if (!launch->path) /* only tried whether all this works */
+    if (!launch->path && launch->program_fd < 0)
         return 0;
     launch->stage = EX_STAGE_EXEC;
     /* Before this look it had its mark: either we see the strike, or the strike

@@ -13,6 +13,9 @@
 #include "base/options.h"
 #include "base/time.h"
 
+/* Of a strict program that says no number: no fork bomb is without end. */
+#define STRICT_PROCESSES 1024
+
 #define LONGEST_MS (INT64_C(366) * 24 * 3600 * 1000)
 #define MOST_STRINGS ((size_t)1 << 20)
 
@@ -131,6 +134,9 @@ static executr_status make_run(
     run->limits = (ex_allowance){
         program->memory_mb, program->cpu_seconds, program->max_processes,
         program->max_file_mb};
+    if (run->isolation == EXECUTR_ISOLATION_STRICT &&
+        !run->limits.max_processes)
+        run->limits.max_processes = STRICT_PROCESSES;
     run->path = program->path;
     run->name = ex_arena_strdup(&run->arena, program->name);
     run->argv = make_vector(

@@ -206,7 +206,9 @@ EX_CHILD_CODE int ex_child_become(const ex_isolation *iso, int32_t level)
          syscall(SYS_setresgid, user->gid, user->gid, user->gid) != 0 ||
          syscall(SYS_setresuid, user->uid, user->uid, user->uid) != 0))
         return errno;
-    if (level < EXECUTR_ISOLATION_BASIC || !iso->has_caps)
+    /* In a user namespace of its own a child has them all. */
+    if (level < EXECUTR_ISOLATION_BASIC ||
+        (!iso->has_caps && level == EXECUTR_ISOLATION_BASIC))
         return 0;
     return keep_only(user->set && user->uid != 0 ? 0 : iso->caps[level]);
 }

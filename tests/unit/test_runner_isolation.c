@@ -3,12 +3,14 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <executr/job.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "runner.h"
 #include "support/home.h"
 #include "support/programs.h"
 
@@ -254,4 +256,227 @@ Test(runner_isolation, levels_that_do_not_exist_are_refused)
     program.isolation = -1;
     cr_expect_eq(start_program(1, &program), EXECUTR_E_ARGUMENT);
     cr_expect_eq(executr_runner_running(runner), 0);
+}
+
+/* ---- standard and strict. */
+
+/* 1 if this machine can't have the level, said aloud. */
+static int lacks(int32_t level)
+{
+    uint32_t offer = level == EXECUTR_ISOLATION_STRICT ? EXECUTR_OFFER_STRICT
+                                                       : EXECUTR_OFFER_STANDARD;
+
+    open_it();
+    if (executr_runner_offers(runner) & offer)
+        return 0;
+    cr_skip_test("%s", executr_runner_abilities(runner));
+    return 1;
+}
+
+/* What both levels promise. */
+static void expect_caged(const char *out)
+{
+    expect_line(out, "pid 2 parent 1");
+    expect_line(out, "write:here 0");
+    expect_line(out, "write:/tmp/private 0");
+    expect_line(out, "write:/executr-was-here %d", EROFS);
+    expect_line(out, "write:/etc/executr-was-here %d", EROFS);
+    expect_line(out, "write:/dev/null 0");
+    expect_line(out, "mount:/tmp %d", EPERM);
+    expect_line(out, "umount:/proc %d", EPERM);
+    expect_line(out, "remount:/ %d", EPERM);
+    expect_line(out, "user-namespace %d", EPERM);
+    expect_line(out, "keyring %d", EPERM);
+    expect_line(out, "io_uring %d", EPERM);
+    expect_line(out, "module %d", EPERM);
+    expect_line(out, "unknown-call %d", ENOSYS);
+    expect_line(out, "trace:1 %d", EPERM);
+    expect_line(out, "raise-mark %d", EPERM);
+    expect_line(out, "NoNewPrivs:\t1");
+    expect_line(out, "Seccomp:\t2");
+}
+
+#define CAGED                                                                  \
+    "pid", "write:here", "write:/tmp/private", "write:/executr-was-here",      \
+        "write:/etc/executr-was-here", "write:/dev/null", "mount:/tmp",        \
+        "umount:/proc", "remount:/", "user-namespace", "keyring", "io_uring",  \
+        "module", "unknown-call", "trace:1", "raise-mark",                     \
+        "status:NoNewPrivs", "status:Seccomp:"
+
+static void check_caged(int32_t level)
+{
+    char other[64];
+
+    if (lacks(level))
+        return;
+    snprintf(other, sizeof other, "see:/proc/%d/", (int)getpid());
+    const char *out = attack_at(level, ARGS(CAGED, other));
+    expect_caged(out);
+    expect_line(out, "%s %d", other, ENOENT);
+    cr_expect_neq(access("/tmp/private", F_OK), 0);
+    cr_expect_neq(access("/executr-was-here", F_OK), 0);
+}
+
+Test(runner_isolation, t76_standard_holds_a_program_in_its_directory)
+{
+    check_caged(EXECUTR_ISOLATION_STANDARD);
+}
+
+Test(runner_isolation, t76_strict_holds_a_program_in_its_directory)
+{
+    check_caged(EXECUTR_ISOLATION_STRICT);
+}
+
+Test(runner_isolation, strict_has_no_network_and_traces_nothing)
+{
+    if (lacks(EXECUTR_ISOLATION_STRICT))
+        return;
+    const char *out = attack_at(
+        EXECUTR_ISOLATION_STRICT,
+        ARGS("outside:192.0.2.1", "connect:1", "trace-me", "status:CapEff"));
+    expect_line(out, "outside:192.0.2.1 %d", ENETUNREACH);
+    expect_line(out, "connect:1 %d", ECONNREFUSED);
+    expect_line(out, "trace-me %d", EPERM);
+    expect_line(out, "CapEff:\t0000000000000000");
+}
+
+static const int32_t caged_levels[] = {
+    EXECUTR_ISOLATION_STANDARD, EXECUTR_ISOLATION_STRICT};
+
+/* Start a program of job.c (or another) on a level. */
+static void start_at(
+    uint64_t token, int32_t level, const char *path, const char *name,
+    const char *const *arguments)
+{
+    executr_program program = EXECUTR_PROGRAM_INIT;
+
+    program.path = path;
+    program.name = name;
+    program.isolation = level;
+    program.kill_grace_ms = 1;
+    program.arguments = arguments;
+    while (arguments[program.argument_count])
+        program.argument_count++;
+    executr_status st = start_program(token, &program);
+    cr_assert_eq(st, EXECUTR_OK, "%s", st ? err.message : "");
+}
+
+static void check_ends(int32_t level)
+{
+    if (lacks(level))
+        return;
+    start_at(1, level, job_path(), "code", ARGS("exit", "7"));
+    wait_for_ends(1);
+    cr_expect_eq(ends[0].outcome, EXECUTR_OUTCOME_EXIT);
+    cr_expect_eq(ends[0].exit_code, 7);
+    start_at(2, level, job_path(), "signal", ARGS("raise", "6"));
+    wait_for_ends(2);
+    cr_expect_eq(ends[1].outcome, EXECUTR_OUTCOME_SIGNAL);
+    cr_expect_eq(ends[1].signal, 6);
+    start_at(
+        3, level, "/bin/sh", "shell",
+        ARGS("-c", "(sleep 600 &) ; echo out; echo err >&2; exit 3"));
+    wait_for_ends(3);
+    cr_expect_eq(ends[2].exit_code, 3, "%s", ends[2].message);
+    cr_expect_str_eq(ends[2].out, "out\n");
+    cr_expect_str_eq(ends[2].err, "err\n");
+    cr_expect_eq(executr_runner_running(runner), 0);
+}
+
+Test(runner_isolation, standard_tells_how_programs_end)
+{
+    check_ends(caged_levels[0]);
+}
+
+Test(runner_isolation, strict_tells_how_programs_end)
+{
+    check_ends(caged_levels[1]);
+}
+
+static void check_stop(int32_t level)
+{
+    if (lacks(level))
+        return;
+    start_at(
+        1, level, "/bin/sh", "job",
+        ARGS("-c", "trap '' TERM; sleep 600 & setsid sleep 600 & wait; wait"));
+    executr_runner_stop(runner, 1, EXECUTR_OUTCOME_CANCELLED, 50);
+    wait_for_ends(1);
+    cr_expect_eq(ends[0].outcome, EXECUTR_OUTCOME_CANCELLED);
+    executr_program program = EXECUTR_PROGRAM_INIT;
+    program.path = "/bin/sleep";
+    program.name = "late";
+    program.isolation = level;
+    program.timeout_ms = 20;
+    program.arguments = ARGS("600");
+    program.argument_count = 1;
+    cr_assert_eq(start_program(2, &program), EXECUTR_OK);
+    wait_for_ends(2);
+    cr_expect_eq(ends[1].outcome, EXECUTR_OUTCOME_TIMEOUT);
+}
+
+Test(runner_isolation, standard_ends_whole_trees_when_stopped)
+{
+    check_stop(caged_levels[0]);
+}
+
+Test(runner_isolation, strict_ends_whole_trees_when_stopped)
+{
+    check_stop(caged_levels[1]);
+}
+
+/* The allow list must let an ordinary interpreter do its work. */
+Test(runner_isolation, strict_runs_python)
+{
+    if (lacks(EXECUTR_ISOLATION_STRICT))
+        return;
+    if (access("/usr/bin/python3", X_OK) != 0)
+        cr_skip_test("there is no /usr/bin/python3");
+    start_at(
+        1, EXECUTR_ISOLATION_STRICT, "/usr/bin/python3", "python",
+        ARGS(
+            "-c", "import subprocess, threading, tempfile, socket, ssl, json\n"
+                  "t = threading.Thread(target=print, args=('thread',))\n"
+                  "t.start(); t.join()\n"
+                  "print(subprocess.check_output(['echo', 'child']).decode())\n"
+                  "tempfile.NamedTemporaryFile(); open('mine', 'w').close()\n"
+                  "a, b = socket.socketpair(); a.send(b'x'); b.recv(1)\n"));
+    wait_for_ends(1);
+    cr_expect_eq(ends[0].exit_code, 0, "%s%s", ends[0].message, ends[0].err);
+}
+
+/* An operator who asks for a level gets it or no runner at all. */
+Test(runner_isolation, a_level_that_can_not_be_had_opens_no_runner)
+{
+    options.isolation = EXECUTR_ISOLATION_STRICT;
+    options.cgroups = -1;
+    executr_runner *none = NULL;
+    executr_error why = {0};
+    char work[256];
+    snprintf(work, sizeof work, "%s", in_home("work"));
+    options.work_directory = work;
+    cr_expect_eq(
+        executr_runner_open(&options, &none, &why), EXECUTR_E_UNSUPPORTED);
+    cr_expect_null(none);
+    cr_expect_not_null(strstr(why.message, "strict"), "%s", why.message);
+    cr_expect_not_null(strstr(why.message, "control groups"));
+}
+
+/* An init that ends by itself and says nothing is no success. */
+Test(runner_isolation, an_end_that_nobody_told_is_lost)
+{
+    int silent[2];
+
+    if (lacks(EXECUTR_ISOLATION_STANDARD))
+        return;
+    start_at(
+        1, EXECUTR_ISOLATION_STANDARD, job_path(), "job", ARGS("exit", "0"));
+    cr_assert_eq(pipe2(silent, O_CLOEXEC | O_NONBLOCK), 0);
+    cr_assert_geq(dup2(silent[0], runner->runs->report_fd), 0);
+    wait_for_ends(1);
+    cr_expect_eq(ends[0].outcome, EXECUTR_OUTCOME_LOST);
+    cr_expect_eq(ends[0].exit_code, -1);
+    cr_expect_not_null(strstr(ends[0].message, "without telling"));
+    close(silent[0]);
+    close(silent[1]);
 }

@@ -167,7 +167,8 @@ class RunnerOptions(Sized):
         ("work_directory", c_char_p), ("max_output_bytes", c_int64),
         ("kill_grace_ms", c_int64), ("drain_ms", c_int64), ("log", Log),
         ("subreaper", c_int32), ("isolation", c_int32),
-        ("run_as", c_char_p), ("cgroups", c_int32), ("reserved", c_int32)]
+        ("run_as", c_char_p), ("cgroups", c_int32), ("reserved", c_int32),
+        ("hidden", c_void_p), ("hidden_count", c_size_t)]
 
 
 class Program(Sized):
