@@ -9,7 +9,7 @@ import processes
 RUNS = 5
 GROUPED = 16
 
-# Executors: how many jobs a run has, in single calls.
+# Connections: how many jobs a run has, in single calls.
 SINGLE = {1: 500, 4: 1500, 16: 3000, 64: 4000, 256: 4000}
 BULK = 100
 BULK_JOBS = 20000
@@ -22,15 +22,15 @@ def ask(figures):
     with processes.stores("postgres") as store:
         for _ in range(figures.runs):
             for kind in "postgres", "sqlite":
-                for executors, jobs in SINGLE.items():
-                    measure(figures, store, kind, "single", executors, jobs)
-                for executors in SINGLE:
-                    measure(figures, store, kind, "bulk", executors,
+                for connections, jobs in SINGLE.items():
+                    measure(figures, store, kind, "single", connections, jobs)
+                for connections in SINGLE:
+                    measure(figures, store, kind, "bulk", connections,
                             BULK_JOBS)
     for kind in "postgres", "sqlite":
         for mode in "single", "bulk":
-            for executors in SINGLE:
-                name = f"{kind}.{mode}.{executors}"
+            for connections in SINGLE:
+                name = f"{kind}.{mode}.{connections}"
                 figures.ratio(f"{name}.to_limit", f"{name}.jobs_per_s",
                               f"{name}.limit")
     figures.goal(f"postgres.bulk.{GROUPED}.to_limit", least=0.75)
@@ -49,18 +49,23 @@ def limit(figures, store, kind, name):
     figures.add(name, "jobs/s", sample["jobs_per_s"])
 
 
-def measure(figures, store, kind, mode, executors, jobs):
-    name = f"{kind}.{mode}.{executors}"
+def load_of(mode, connections):
+    """N connections of single calls are shared by producers and executors (1:
+    one each); with groups N are executors', and two producers feed them."""
+    if mode == "bulk":
+        return {"executors": connections, "producers": 2, "group": BULK}
+    half = max(connections // 2, 1)
+    return {"executors": half, "producers": half, "group": 1}
+
+
+def measure(figures, store, kind, mode, connections, jobs):
+    name = f"{kind}.{mode}.{connections}"
     limit(figures, store, kind, name + ".limit")
     with contextlib.ExitStack() as stack:
         url, database = stack.enter_context(store(kind))
         directory = stack.enter_context(processes.directory(processes.TMPFS))
         server = stack.enter_context(processes.Server(directory, url))
-        load = {"port": server.port, "executors": executors}
-        if mode == "single":
-            load |= {"producers": min(executors, 16), "group": 1}
-        else:
-            load |= {"producers": 2, "group": BULK}
+        load = {"port": server.port} | load_of(mode, connections)
         warm_up(load)
         wal = database.wal_bytes() if database else 0
         cpu = server.cpu_seconds()

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The life of jobs through a server: producers submit, executors claim, run
- * nothing and report, all at once.
+ * nothing and report, each on a connection of its own and all at once, in one
+ * thread.
  *
  *   bench_queue --port PORT --executors N --producers N --group N [--jobs N]
  *
  * With a group of 1 each job is submitted, claimed and reported by calls of its
  * own; else `group` jobs go into one submission, and executors take and report
- * as many at a time, at most.
+ * as many at a time, at most. Producers pause when two groups for each
+ * connection are unfinished, so that no backlog grows.
  */
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,13 +24,29 @@
 #define GROUP_MOST 1000
 #define ID_LENGTH 36
 
+typedef struct producer {
+    wire wire;
+    struct producer *next; /* of those that pause */
+} producer;
+
+typedef struct executor {
+    wire wire;
+    char name[32];
+    int reporting;
+    double claimed_at; /* when it asked */
+    int64_t count;
+    int64_t numbers[GROUP_MOST];
+} executor;
+
 static struct {
-    int64_t port;
     int64_t jobs;
     int64_t group;
-    atomic_int_fast64_t submitted; /* handed to producers */
-    atomic_int_fast64_t done;
-    atomic_int_fast64_t claims;
+    int64_t unfinished_most;
+    int64_t submitted;
+    int64_t done;
+    int64_t claims;
+    int64_t under_way; /* calls */
+    producer *pausing;
     double ended;         /* when the last one was done */
     double *submitted_at; /* by the number of the job */
     double *lived;        /* submit to done, likewise */
@@ -47,8 +63,15 @@ static size_t write_job(char *out, int64_t number)
         (long long)number);
 }
 
-static void submit(wire *w, char *body, int64_t first, int64_t count)
+static void call(wire *w, const char *method, const char *path, size_t length)
 {
+    load.under_way++;
+    wire_begin(w, method, path, length);
+}
+
+static void submit(producer *p, int64_t first, int64_t count)
+{
+    char *body = wire_body(&p->wire, JOB_MOST * (size_t)(count + 1));
     size_t length = 0;
     double now = bench_seconds();
 
@@ -62,190 +85,222 @@ static void submit(wire *w, char *body, int64_t first, int64_t count)
     }
     if (load.group > 1)
         body[length++] = ']';
-    const char *path = load.group > 1 ? "/jobs/bulk" : "/jobs";
-    int status = wire_call(w, "POST", path, body, length);
-    if (status != 201)
-        bench_fail("a submission was answered with %d: %s", status, w->body);
+    call(&p->wire, "POST", load.group > 1 ? "/jobs/bulk" : "/jobs", length);
 }
 
-static void *produce(void *arg)
+static void produce(producer *p)
 {
-    wire w;
-    char *body = malloc(JOB_MOST * (size_t)(load.group + 1));
+    int64_t left = load.jobs - load.submitted;
+    int64_t count = left < load.group ? left : load.group;
 
-    (void)arg;
-    if (!body)
-        bench_fail("no memory");
-    wire_open(&w, load.port);
-    for (;;) {
-        int64_t first = atomic_fetch_add(&load.submitted, load.group);
-        int64_t left = load.jobs - first;
-        if (left <= 0)
-            break;
-        submit(&w, body, first, left < load.group ? left : load.group);
+    if (count == 0)
+        return;
+    if (load.submitted - load.done + count > load.unfinished_most) {
+        p->next = load.pausing;
+        load.pausing = p;
+        return;
     }
-    wire_close(&w);
-    free(body);
-    return NULL;
+    int64_t first = load.submitted;
+    load.submitted += count;
+    submit(p, first, count);
 }
 
-typedef struct executor {
-    wire wire;
-    char name[32];
-    char *body;
-    int64_t count;
-    int64_t numbers[GROUP_MOST];
-    char ids[GROUP_MOST][ID_LENGTH + 1];
-} executor;
-
-static void read_jobs(executor *e)
+static void submitted(wire *w)
 {
-    const char *at = wire_find(e->wire.body, "\"id\":\"");
+    load.under_way--;
+    if (w->status != 201)
+        bench_fail("a submission was answered with %d: %s", w->status, w->body);
+    produce((producer *)w);
+}
 
-    for (e->count = 0; at && e->count < GROUP_MOST; e->count++) {
-        memcpy(e->ids[e->count], at, ID_LENGTH);
-        e->ids[e->count][ID_LENGTH] = '\0';
-        at = wire_find(at, "\"arguments\":[\"");
-        int64_t number = at ? strtoll(at, NULL, 10) : -1;
-        if (number < 0 || number >= load.jobs)
-            bench_fail("a job of somebody else was claimed");
-        e->numbers[e->count] = number;
-        at = wire_find(at, "\"id\":\"");
+/* All that pause look again; those that still may not go on pause anew. */
+static void resume(void)
+{
+    producer *next = load.pausing;
+
+    load.pausing = NULL;
+    while (next) {
+        producer *p = next;
+        next = p->next;
+        produce(p);
     }
 }
 
 static void claim(executor *e)
 {
+    char *body = wire_body(&e->wire, JOB_MOST);
     char more[48] = "";
 
+    if (load.done >= load.jobs)
+        return;
     if (load.group > 1)
         snprintf(
             more, sizeof more, ",\"max_jobs\":%lld", (long long)load.group);
     int length = snprintf(
-        e->body, JOB_MOST,
+        body, JOB_MOST,
         "{\"executor_id\":\"%s\",\"executor_ip\":\"127.0.0.1\","
         "\"wait\":\"500ms\"%s}",
         e->name, more);
-    double begin = bench_seconds();
-    int status =
-        wire_call(&e->wire, "POST", "/jobs/claim", e->body, (size_t)length);
-    double took = bench_seconds() - begin;
-    e->count = 0;
-    if (status == 204)
-        return;
-    if (status != 200)
-        bench_fail("a claim was answered with %d: %s", status, e->wire.body);
-    read_jobs(e);
-    load.claimed_in[atomic_fetch_add(&load.claims, 1)] = took;
+    e->reporting = 0;
+    e->claimed_at = bench_seconds();
+    call(&e->wire, "POST", "/jobs/claim", (size_t)length);
 }
 
-static void report_one(executor *e)
+/* The number of the job whose id is at `id`; `at` moves behind it. */
+static int64_t read_number(const char *id, const char **at)
+{
+    *at = wire_find(id, "\"arguments\":[\"");
+    int64_t number = *at ? strtoll(*at, NULL, 10) : -1;
+    if (number < 0 || number >= load.jobs)
+        bench_fail("a job of somebody else was claimed");
+    return number;
+}
+
+static void report_one(executor *e, const char *id)
 {
     char path[80];
+    const char *at;
 
-    snprintf(path, sizeof path, "/jobs/%s/complete", e->ids[0]);
+    e->count = 1;
+    e->numbers[0] = read_number(id, &at);
+    snprintf(path, sizeof path, "/jobs/%.36s/complete", id);
     int length = snprintf(
-        e->body, JOB_MOST,
+        wire_body(&e->wire, JOB_MOST), JOB_MOST,
         "{\"executor_id\":\"%s\",\"attempt\":1,\"exit_code\":0,"
         "\"stdout\":\"done\\n\"}",
         e->name);
-    int status = wire_call(&e->wire, "PUT", path, e->body, (size_t)length);
-    if (status != 204)
-        bench_fail("a report was answered with %d: %s", status, e->wire.body);
+    call(&e->wire, "PUT", path, (size_t)length);
 }
 
-static void report_group(executor *e)
+static void report_group(executor *e, const char *id)
 {
+    char *body = wire_body(&e->wire, JOB_MOST * (size_t)(load.group + 2));
     size_t length = (size_t)snprintf(
-        e->body, JOB_MOST, "{\"executor_id\":\"%s\",\"reports\":[", e->name);
+        body, JOB_MOST, "{\"executor_id\":\"%s\",\"reports\":[", e->name);
 
-    for (int64_t i = 0; i < e->count; i++)
+    e->count = 0;
+    while (id && e->count < load.group) {
         length += (size_t)snprintf(
-            e->body + length, JOB_MOST,
-            "%s{\"id\":\"%s\",\"attempt\":1,\"status\":\"completed\","
+            body + length, JOB_MOST,
+            "%s{\"id\":\"%.36s\",\"attempt\":1,\"status\":\"completed\","
             "\"exit_code\":0,\"stdout\":\"done\\n\"}",
-            i > 0 ? "," : "", e->ids[i]);
-    length += (size_t)snprintf(e->body + length, JOB_MOST, "]}");
-    int status = wire_call(&e->wire, "POST", "/jobs/report", e->body, length);
-    if (status != 200 || strstr(e->wire.body, "\"accepted\":false"))
-        bench_fail("a report was answered with %d: %s", status, e->wire.body);
+            e->count > 0 ? "," : "", id);
+        e->numbers[e->count++] = read_number(id, &id);
+        id = wire_find(id, "\"id\":\"");
+    }
+    body[length++] = ']';
+    body[length++] = '}';
+    call(&e->wire, "POST", "/jobs/report", length);
 }
 
-static void *execute(void *arg)
+static void claimed(executor *e)
 {
-    executor *e = calloc(1, sizeof *e);
+    double took = bench_seconds() - e->claimed_at;
+    const wire *w = &e->wire;
 
-    if (!e)
-        bench_fail("no memory");
-    e->body = malloc(JOB_MOST * (size_t)(load.group + 2));
-    if (!e->body)
-        bench_fail("no memory");
-    snprintf(e->name, sizeof e->name, "bench-%08zx", (size_t)arg);
-    wire_open(&e->wire, load.port);
-    while (atomic_load(&load.done) < load.jobs) {
+    if (w->status == 204) {
         claim(e);
-        if (e->count == 0)
-            continue;
-        if (load.group > 1)
-            report_group(e);
-        else
-            report_one(e);
-        double now = bench_seconds();
-        for (int64_t i = 0; i < e->count; i++)
-            load.lived[e->numbers[i]] = now - load.submitted_at[e->numbers[i]];
-        if (atomic_fetch_add(&load.done, e->count) + e->count >= load.jobs)
-            load.ended = now;
+        return;
     }
-    wire_close(&e->wire);
-    free(e->body);
-    free(e);
-    return NULL;
+    const char *id = w->status == 200 ? wire_find(w->body, "\"id\":\"") : NULL;
+    if (!id)
+        bench_fail("a claim was answered with %d: %s", w->status, w->body);
+    load.claimed_in[load.claims++] = took;
+    e->reporting = 1;
+    if (load.group > 1)
+        report_group(e, id);
+    else
+        report_one(e, id);
 }
 
-static pthread_t *start(void *(*run)(void *), int64_t count)
+static void reported(executor *e)
 {
-    pthread_t *threads = calloc((size_t)count, sizeof *threads);
+    double now = bench_seconds();
+    const wire *w = &e->wire;
 
-    if (!threads)
+    if (w->status != (load.group > 1 ? 200 : 204) ||
+        (load.group > 1 && strstr(w->body, "\"accepted\":false")))
+        bench_fail("a report was answered with %d: %s", w->status, w->body);
+    for (int64_t i = 0; i < e->count; i++)
+        load.lived[e->numbers[i]] = now - load.submitted_at[e->numbers[i]];
+    load.done += e->count;
+    load.ended = now;
+    resume();
+    claim(e);
+}
+
+static void executed(wire *w)
+{
+    executor *e = (executor *)w;
+
+    load.under_way--;
+    if (e->reporting)
+        reported(e);
+    else
+        claimed(e);
+}
+
+static void *take(int64_t count, size_t size)
+{
+    void *memory = calloc((size_t)count, size);
+
+    if (!memory)
         bench_fail("no memory");
-    for (int64_t i = 0; i < count; i++) {
-        if (pthread_create(&threads[i], NULL, run, (void *)(size_t)i) != 0)
-            bench_fail("cannot start a thread");
-    }
-    return threads;
+    return memory;
 }
 
-static void join(pthread_t *threads, int64_t count)
+static void run(int64_t port, int64_t executors, int64_t producers)
 {
-    for (int64_t i = 0; i < count; i++)
-        pthread_join(threads[i], NULL);
-    free(threads);
+    executor *claiming = take(executors, sizeof *claiming);
+    producer *submitting = take(producers, sizeof *submitting);
+    crowd c;
+
+    crowd_open(&c);
+    for (int64_t i = 0; i < executors; i++) {
+        executor *e = &claiming[i];
+        snprintf(e->name, sizeof e->name, "bench-%08llx", (long long)i);
+        e->wire.answered = executed;
+        crowd_join(&c, &e->wire, port);
+        claim(e);
+    }
+    for (int64_t i = 0; i < producers; i++) {
+        submitting[i].wire.answered = submitted;
+        crowd_join(&c, &submitting[i].wire, port);
+        produce(&submitting[i]);
+    }
+    /* Claims that found nothing at the end are waited for: a connection that
+     * is closed might still be given jobs of the next run. */
+    while (load.under_way > 0)
+        crowd_wait(&c, -1);
+    for (int64_t i = 0; i < executors; i++)
+        wire_close(&claiming[i].wire);
+    for (int64_t i = 0; i < producers; i++)
+        wire_close(&submitting[i].wire);
+    crowd_close(&c);
+    free(claiming);
+    free(submitting);
 }
 
 int main(int argc, char **argv)
 {
+    int64_t port = bench_number(argv, "port", -1);
     int64_t executors = bench_number(argv, "executors", -1);
     int64_t producers = bench_number(argv, "producers", -1);
 
     (void)argc;
-    load.port = bench_number(argv, "port", -1);
     load.group = bench_number(argv, "group", -1);
     load.jobs = bench_number(argv, "jobs", 10000);
     if (load.group < 1 || load.group > GROUP_MOST || load.jobs < 1)
         bench_fail("groups of 1 to %d, and at least a job", GROUP_MOST);
-    load.submitted_at = calloc((size_t)load.jobs, sizeof(double));
-    load.lived = calloc((size_t)load.jobs, sizeof(double));
-    load.claimed_in = calloc((size_t)load.jobs, sizeof(double));
-    if (!load.submitted_at || !load.lived || !load.claimed_in)
-        bench_fail("no memory");
+    load.unfinished_most = 2 * load.group * (executors + producers);
+    load.submitted_at = take(load.jobs, sizeof(double));
+    load.lived = take(load.jobs, sizeof(double));
+    load.claimed_in = take(load.jobs, sizeof(double));
     double cpu = bench_own_cpu();
     double begin = bench_seconds();
-    pthread_t *claiming = start(execute, executors);
-    pthread_t *submitting = start(produce, producers);
-    join(submitting, producers);
-    join(claiming, executors);
+    run(port, executors, producers);
     double jobs = (double)load.jobs;
-    size_t claims = (size_t)atomic_load(&load.claims);
+    size_t claims = (size_t)load.claims;
     bench_sample(
         "queue", "jobs_per_s", jobs / (load.ended - begin), "claim_p50_ms",
         bench_quantile(load.claimed_in, claims, 0.5) * 1e3, "claim_p99_ms",
