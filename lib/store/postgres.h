@@ -88,11 +88,13 @@ typedef struct ex_pg_floor {
 /* The listener of ex_pg_watch; its thread alone touches it. */
 typedef struct ex_pg_watcher {
     ex_uuid id;
-    PGconn *pg;           /* NULL while there is none */
-    int64_t retry_at_us;  /* don't connect before */
-    int64_t announced_us; /* when the watchers table was last asked */
-    int64_t notified_us;
+    PGconn *pg;              /* NULL while there is none */
+    int64_t retry_at_us;     /* don't connect before */
+    int64_t announced_us;    /* when the watchers table was last asked */
+    int64_t stands_until_us; /* till then others know that claims wait here */
+    int64_t paid_until_us;   /* words sent, as time that they took up */
     int32_t failures;
+    int32_t deaf; /* behind a pooler: LISTEN does not work */
 } ex_pg_watcher;
 
 typedef struct ex_pg_store {

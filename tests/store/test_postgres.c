@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* What only PostgreSQL has: plans, heap-only updates, migrations by many, word
- * from other servers, and people with psql. */
+/* What only PostgreSQL has: plans, heap-only updates, migrations by many, and
+ * people with psql. */
 #include <libpq-fe.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,7 +13,6 @@
 
 TestSuite(schema, .init = suite_open_database, .fini = suite_close_database);
 TestSuite(tables, .init = suite_open, .fini = suite_close);
-TestSuite(word, .init = suite_open, .fini = suite_close);
 
 /* ---- Migrations. */
 
@@ -272,70 +270,6 @@ Test(tables, are_looked_through_again_for_late_commits, .timeout = 60)
         got = take_one("e1");
         cr_assert(got, "the late job was never found");
         usleep(5000);
-    }
-}
-
-/* ---- Word from other servers. */
-
-static int32_t listen_with(executr_store *s, int32_t parked, int64_t ms)
-{
-    int32_t told = -1;
-    int wake = eventfd(0, EFD_CLOEXEC);
-
-    must(s->ops->watch(s, parked, ms, wake, &told, &err));
-    close(wake);
-    return told;
-}
-
-Test(word, comes_when_another_server_has_jobs)
-{
-    executr_store *other = NULL;
-
-    must(executr_store_open(backend_url(), NULL, &other, &err));
-    cr_expect_eq(listen_with(store, 1, 0), 0); /* says that it waits */
-    cr_expect_eq(listen_with(other, 0, 0), 0); /* hears of that */
-    executr_job_spec spec = spec_of("t");
-    ex_submit entry = entry_of(&spec);
-    must(other->ops->submit(other, &entry, 1, &err));
-    cr_expect_eq(listen_with(other, 0, 100), 0); /* tells */
-    cr_expect_eq(listen_with(store, 1, 20000), 1);
-    executr_store_free(other);
-}
-
-Test(word, is_not_sent_when_nobody_waits)
-{
-    PGconn *spy = PQconnectdb(backend_url());
-
-    PQclear(PQexec(spy, "LISTEN executr_jobs"));
-    cr_expect_eq(listen_with(store, 1, 0), 0);
-    put("t", EXECUTR_PRIORITY_BACKGROUND);
-    cr_expect_eq(listen_with(store, 1, 200), 0);
-    PQclear(PQexec(spy, "SELECT 1"));
-    cr_expect_null(PQnotifies(spy));
-    PQfinish(spy);
-}
-
-Test(word, ends_early_when_woken)
-{
-    uint64_t one = 1;
-    int32_t told = -1;
-    int wake = eventfd(0, EFD_CLOEXEC);
-
-    cr_assert_eq(write(wake, &one, sizeof one), (ssize_t)sizeof one);
-    must(store->ops->watch(store, 1, 600000, wake, &told, &err));
-    cr_expect_eq(told, 0);
-    close(wake);
-}
-
-Test(word, is_listened_for_again_after_the_connection_broke)
-{
-    cr_expect_eq(listen_with(store, 1, 0), 0);
-    number("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-           " WHERE application_name = 'executr' AND query LIKE '%%_watch%%'"
-           " AND datname = current_database() AND pid <> pg_backend_pid()");
-    for (int told = 0; !told;) {
-        told = listen_with(store, 1, 50);
-        sql("NOTIFY executr_jobs");
     }
 }
 

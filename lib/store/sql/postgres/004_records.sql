@@ -353,14 +353,18 @@ END
 $$;
 
 -- Note that claims wait at this server, if they do; true if they do at others.
-CREATE FUNCTION executr_watch(p_id uuid, p_parked boolean) RETURNS boolean
+CREATE FUNCTION executr_watch(p_id uuid, p_parked boolean, p_begins boolean)
+RETURNS boolean
 LANGUAGE plpgsql
 AS $$
 BEGIN
     IF p_parked THEN
         INSERT INTO watchers (id, parked_until)
-        VALUES (p_id, now() + interval '3 seconds')
+        VALUES (p_id, now() + interval '5 seconds')
         ON CONFLICT (id) DO UPDATE SET parked_until = excluded.parked_until;
+    END IF;
+    IF p_begins THEN
+        PERFORM pg_notify('executr_jobs', 'waits');
     END IF;
     RETURN EXISTS (SELECT FROM watchers
         WHERE id <> p_id AND parked_until > now());
