@@ -45,14 +45,17 @@ def filesystem(path):
 
 
 def generate(name, **options):
-    """Run a load generator to its end; gives its samples as they come."""
+    """Run a load generator to its end; gives its samples as they come. One
+    that reads goes on when the next is asked for."""
     command = [BIN / f"bench_{name}"]
     for option, value in options.items():
         command += ["--" + option.replace("_", "-"), str(value)]
-    with subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=1,
+                          stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
             yield json.loads(line)
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.write("\n")
     if process.returncode != 0:
         sys.exit(f"bench: bench_{name} failed")
 
@@ -140,6 +143,11 @@ class Program:
     def cpu_seconds(self):
         return cpu_seconds(self.pid)
 
+    def status(self, field):
+        """A number of /proc/PID/status: kilobytes, or Threads."""
+        text = pathlib.Path(f"/proc/{self.pid}/status").read_text()
+        return int(text.split(f"\n{field}:")[1].split()[0])
+
     def wait_for(self, message):
         """The fields of the first line of the log with this message."""
         for _ in range(1000):
@@ -154,9 +162,10 @@ class Program:
 
 
 class Server(Program):
-    def __init__(self, directory, db_url):
+    def __init__(self, directory, db_url, **flags):
         super().__init__("executr-server", directory, port=0, db_url=db_url,
-                         log_format="json", max_connections=1024)
+                         log_format="json",
+                         **{"max_connections": 1024} | flags)
         self.port = int(self.wait_for("listening")["port"])
         self.url = f"http://127.0.0.1:{self.port}"
         self.wait_for("database connected")
