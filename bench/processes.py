@@ -50,12 +50,12 @@ def generate(name, **options):
     command = [BIN / f"bench_{name}"]
     for option, value in options.items():
         command += ["--" + option.replace("_", "-"), str(value)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=1,
+    with subprocess.Popen(command, stdin=subprocess.PIPE,
                           stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
             yield json.loads(line)
             with contextlib.suppress(BrokenPipeError):
-                process.stdin.write("\n")
+                os.write(process.stdin.fileno(), b"\n")
     if process.returncode != 0:
         sys.exit(f"bench: bench_{name} failed")
 
