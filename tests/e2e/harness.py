@@ -19,6 +19,9 @@ import urllib.parse
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("EXECUTR_BIN", ROOT / "build/debug/bin"))
+# Static programs to be run as jobs: job, attacker, witness.
+JOBS = pathlib.Path(
+    os.environ.get("EXECUTR_TEST_PROGRAMS", BIN.parent / "tests"))
 PG_URL = os.environ.get("EXECUTR_TEST_PG_URL")
 PATIENCE = 30  # seconds for what should happen at once; never a measurement
 

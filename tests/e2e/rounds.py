@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: MIT
+"""Chaos in numbered rounds: how many, from which seed, and what the programs
+under test say of themselves."""
+
+import collections
+import contextlib
+import os
+import pathlib
+import random
+import re
+import shutil
+
+import harness
+
+WITNESS = harness.JOBS / "witness"
+
+
+def number(name, usual):
+    """How many, from the environment; few by default."""
+    return int(os.environ.get(name, usual))
+
+
+def chance(offset=0):
+    """A generator whose seed is printed, so that a failure can be repeated."""
+    seed = int(os.environ.get("EXECUTR_TEST_SEED", 0)) or random.getrandbits(32)
+    print(f"EXECUTR_TEST_SEED={seed}")
+    return random.Random(seed + offset)
+
+
+Run = collections.namedtuple("Run", "name start last ended")
+
+
+class Trace:
+    """The file that witnesses (tests/support/witness.c) append to."""
+
+    def __init__(self, place):
+        self.path = place / "trace"
+        self.path.touch()
+        self.path.chmod(0o666)
+
+    def runs(self):
+        """token -> its runs, in the order of their starts."""
+        found = collections.defaultdict(dict)
+        with open(self.path) as lines:
+            for line in lines:
+                token, name, what, moment = line.split()
+                moment = int(moment)
+                run = found[token].get(name, Run(name, moment, moment, False))
+                found[token][name] = run._replace(
+                    last=max(run.last, moment),
+                    ended=run.ended or what == "end")
+        return {token: sorted(runs.values(), key=lambda run: run.start)
+                for token, runs in found.items()}
+
+
+def overlaps(runs):
+    """Pairs of runs of which one was alive after the other had started."""
+    return [(one, two) for one, two in zip(runs, runs[1:])
+            if one.last >= two.start]
+
+
+def alive(*marks):
+    """Processes that have one of these in their command line: id -> it."""
+    found = {}
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit() or int(entry) == os.getpid():
+            continue
+        with contextlib.suppress(OSError):
+            line = pathlib.Path(f"/proc/{entry}/cmdline").read_bytes()
+            text = line.replace(b"\0", b" ").decode(errors="replace")
+            if any(str(mark) in text for mark in marks):
+                found[int(entry)] = text
+    return found
+
+
+def groups():
+    """The control groups of executors, of whatever hierarchy."""
+    return {path for path in pathlib.Path("/sys/fs/cgroup").rglob("executr-*")
+            if re.fullmatch("executr-[0-9a-f]+.*", path.name)}
+
+
+def copy_of(place, program):
+    """A binary that is nobody else's, so that its processes can be told."""
+    path = place / f"{program.name}-{place.name}-{os.getpid()}"
+    shutil.copy(program, path)
+    return path
