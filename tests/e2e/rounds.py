@@ -7,8 +7,6 @@ import contextlib
 import os
 import pathlib
 import random
-import re
-import shutil
 
 import harness
 
@@ -73,14 +71,13 @@ def alive(*marks):
     return found
 
 
-def groups():
-    """The control groups of executors, of whatever hierarchy."""
-    return {path for path in pathlib.Path("/sys/fs/cgroup").rglob("executr-*")
-            if re.fullmatch("executr-[0-9a-f]+.*", path.name)}
-
-
-def copy_of(place, program):
-    """A binary that is nobody else's, so that its processes can be told."""
-    path = place / f"{program.name}-{place.name}-{os.getpid()}"
-    shutil.copy(program, path)
-    return path
+def groups_of(pid):
+    """The control groups that an executor made for its jobs."""
+    found = set()
+    for entry in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(OSError):
+            path = pathlib.Path(os.readlink(f"/proc/{pid}/fd/{entry}"))
+            if str(path).startswith("/sys/fs/cgroup") and (
+                    path.name.startswith("executr-")):
+                found.add(path)
+    return found

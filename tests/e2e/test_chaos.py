@@ -2,15 +2,13 @@
 """kill -9 at random moments under load: nothing accepted is lost, and each
 job is recorded once."""
 
-import random
 import time
 
 import pytest
 
-import harness
 import invariants
 from load import Load
-from test_leases import processes_in
+from rounds import chance as seeded
 
 pytestmark = pytest.mark.long
 FAST = ("--heartbeat-interval", "300ms", "--poll-interval", "200ms")
@@ -18,7 +16,7 @@ KILLS = 20
 
 
 def test_the_server_is_killed_again_and_again(lab):
-    chance = random.Random(1)
+    chance = seeded()
     server = lab.server("--heartbeat-timeout", "5s")
     for _ in range(2):
         lab.executor(server, "--max-jobs", "4", *FAST)
@@ -40,29 +38,8 @@ def test_the_server_is_killed_again_and_again(lab):
     invariants.check(lab.store)
 
 
-def test_executors_are_killed_again_and_again(lab):
-    chance = random.Random(2)
-    server = lab.server(
-        "--heartbeat-timeout", "1s", "--max-lost-attempts", "1000")
-    workers = [lab.executor(server, "--max-jobs", "4", *FAST)
-               for _ in range(2)]
-    load = Load(lab, server.url, pause="0.1").start(2, 0.2)
-    for _ in range(KILLS):
-        time.sleep(chance.uniform(0.05, 0.4))
-        victim = workers.pop(chance.randrange(len(workers)))
-        victim.kill()
-        workers.append(lab.executor(server, "--max-jobs", "4", *FAST))
-        harness.until(lambda victim=victim: not processes_in(victim.work),
-                      "no process of it is left", 10)
-    load.stop()
-    load.settled()
-    load.check(lab.store)
-    assert server.running
-    invariants.check(lab.store)
-
-
 def test_everything_is_killed_at_once(lab):
-    chance = random.Random(3)
+    chance = seeded()
     server = lab.server(
         "--heartbeat-timeout", "1s", "--max-lost-attempts", "1000")
     load = Load(lab, server.url, pause="0.02").start(2, 0.1)
