@@ -59,6 +59,7 @@ typedef struct ex_launch {
     int error;        /* … and the errno that stopped it, or 0 */
     const char *what; /* out: what it tried then; or NULL */
     int report_fd;    /* out: tells how a caged program ended; -1: none */
+    int unscored;     /* out: its oom_score_adj is left to its parent */
 } ex_launch;
 
 /* The stack on which children run until exec; one at a time. */
@@ -81,7 +82,7 @@ int ex_spawn(
 /* Its parts, for other files about children. Start: in the process that is to
  * be the parent; the child's pid or -1, with launch->stage and ->error. */
 long ex_child_start(const ex_child_stack *stack, ex_launch *launch);
-void ex_child_optional(const ex_launch *launch);
+void ex_child_optional(ex_launch *launch);
 
 /*
  * The same for levels above basic: what is started is the init of namespaces,

@@ -107,6 +107,10 @@ EX_CHILD_CODE static int prepare(ex_launch *launch)
     if (syscall(SYS_setsid) < 0)
         return errno;
     number = end_with_parent(launch);
+    /* Until the end of this, or what we have in /proc is root's to write. */
+    if (!number && launch->iso->own_users &&
+        syscall(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0) != 0)
+        return errno;
     ex_child_optional(launch);
     if (!number && launch->iso->own_users)
         number = be_ourselves(launch);

@@ -11,6 +11,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -23,6 +24,7 @@
 #define STACK_BYTES ((size_t)64 * 1024)
 #define PAGE_BYTES ((size_t)4096)
 #define PROGRAM_FD 3
+#define OOM_SCORE "500"
 
 #if defined(__SANITIZE_THREAD__)
 /* The thread sanitizer takes clone for fork: as the child shares our memory, it
@@ -102,16 +104,17 @@ EX_CHILD_CODE static long set_limit(int resource, uint64_t value)
 }
 
 /* What may not be there or not be ours to set, and is no loss then. */
-EX_CHILD_CODE void ex_child_optional(const ex_launch *launch)
+EX_CHILD_CODE void ex_child_optional(ex_launch *launch)
 {
     if (launch->mark && set_limit(RLIMIT_RTTIME, launch->mark) != 0)
         errno = 0;
     /* When memory is short, the program goes before its executor. */
     long fd = syscall(
         SYS_openat, AT_FDCWD, "/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    launch->unscored = fd < 0;
     if (fd < 0)
         return;
-    if (syscall(SYS_write, fd, "500", 3) != 3)
+    if (syscall(SYS_write, fd, OOM_SCORE, sizeof OOM_SCORE - 1) < 0)
         errno = 0;
     syscall(SYS_close, fd);
 }
@@ -239,6 +242,23 @@ EX_CHILD_CODE long ex_child_start(
     return child;
 }
 
+/*
+ * What a process that is not dumpable has in /proc is root's, and a child that
+ * shares our memory is as dumpable as we are. A program has its own.
+ */
+static void score(pid_t pid)
+{
+    char path[64];
+
+    snprintf(path, sizeof path, "/proc/%ld/oom_score_adj", (long)pid);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return; /* it has ended, or nobody may read it */
+    if (write(fd, OOM_SCORE, sizeof OOM_SCORE - 1) < 0)
+        errno = 0;
+    close(fd);
+}
+
 int ex_spawn(
     const ex_child_stack *stack, ex_launch *launch, pid_t *pid, int *pidfd)
 {
@@ -256,6 +276,8 @@ int ex_spawn(
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (child > 0 && launch->error)
         reap((pid_t)child, launch->pidfd);
+    else if (child > 0 && launch->unscored)
+        score((pid_t)child);
     *pid = (pid_t)child;
     *pidfd = launch->pidfd;
     return launch->error;

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -70,6 +71,13 @@ const char *app_token(const char *file, int *code)
         return NULL;
     }
     return text.data;
+}
+
+int app_hide(void)
+{
+    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0)
+        return APP_GO_ON;
+    return app_failf("cannot become undumpable: %s", strerror(errno));
 }
 
 const char *app_data_path(const char *name)

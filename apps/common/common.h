@@ -48,6 +48,11 @@ executr_log app_log(const app_log_flags *flags);
  * file can't be read (*code is the exit code then). */
 const char *app_token(const char *file, int *code);
 
+/* From here on no process of the same user reads this one's memory, environment
+ * or core: the programs that it runs may be of that user. Returns an exit code,
+ * APP_GO_ON when it worked. */
+int app_hide(void);
+
 /* $XDG_DATA_HOME/executr, or ~/.local/share/executr, with "/name" behind it.
  * Lasts as long as the program; NULL without memory or home. */
 const char *app_data_path(const char *name);

@@ -59,6 +59,9 @@ int main(int argc, char **argv)
     if (rest.count || rest.after_count)
         return app_usage(&command, "it takes no arguments, only flags");
     executr_log log = app_log(&log_flags);
+    code = app_hide();
+    if (code != APP_GO_ON)
+        return code;
     const char *token = app_token(token_file, &code);
     if (code != APP_GO_ON)
         return code;

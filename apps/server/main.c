@@ -293,6 +293,9 @@ int main(int argc, char **argv)
     if (rest.count || rest.after_count)
         return app_usage(&command, "it takes no arguments, only flags");
     a.log = app_log(&set.log);
+    code = app_hide();
+    if (code != APP_GO_ON)
+        return code;
     a.token = app_token(set.token_file, &code);
     if (code != APP_GO_ON)
         return code;

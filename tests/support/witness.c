@@ -109,8 +109,7 @@ int main(int argc, char **argv)
     token = argv[2];
     snprintf(run, sizeof run, "%lld.%d", now_us(), (int)getpid());
     if (argv[1][0] != '-') {
-        trace = open(
-            argv[1], O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+        trace = open(argv[1], O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
         if (trace < 0)
             return 97;
     }

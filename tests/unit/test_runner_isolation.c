@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <executr/job.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -256,6 +258,75 @@ Test(runner_isolation, levels_that_do_not_exist_are_refused)
     program.isolation = -1;
     cr_expect_eq(start_program(1, &program), EXECUTR_E_ARGUMENT);
     cr_expect_eq(executr_runner_running(runner), 0);
+}
+
+/* What programs may not do to the process that runs them. */
+static void expect_hidden(int32_t level)
+{
+    char environment[64];
+    char memory[64];
+    char trace[64];
+
+    snprintf(environment, 64, "read:/proc/%d/environ", (int)getpid());
+    snprintf(memory, 64, "write:/proc/%d/mem", (int)getpid());
+    snprintf(trace, 64, "trace:%d", (int)getpid());
+    const char *out = attack_at(level, ARGS(environment, memory, trace));
+    int caged = level > EXECUTR_ISOLATION_BASIC;
+    expect_line(out, "%s %d", environment, caged ? ENOENT : EACCES);
+    expect_line(out, "%s %d", memory, caged ? ENOENT : EACCES);
+    expect_line(out, "%s %d", trace, caged ? ESRCH : EPERM);
+}
+
+Test(runner_isolation, t78_root_programs_do_not_read_their_executor)
+{
+    if (needs_root())
+        return;
+    open_it();
+    expect_hidden(EXECUTR_ISOLATION_BASIC);
+    if (executr_runner_offers(runner) & EXECUTR_OFFER_STANDARD)
+        expect_hidden(EXECUTR_ISOLATION_STANDARD);
+}
+
+/* An executor that is not root and not dumpable, as ours is: its programs have
+ * its user and still all that others get. */
+static void become_nobody(void)
+{
+    char path[256];
+
+    snprintf(path, sizeof path, "%s", in_home(""));
+    if (geteuid() == 0) {
+        cr_assert_eq(chown(path, 65534, 65534), 0);
+        cr_assert_eq(setgroups(0, NULL), 0);
+        cr_assert_eq(setresgid(65534, 65534, 65534), 0);
+        cr_assert_eq(setresuid(65534, 65534, 65534), 0);
+    }
+    cr_assert_eq(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), 0);
+}
+
+Test(runner_isolation, t78_programs_of_its_user_do_not_read_their_executor)
+{
+    become_nobody();
+    open_it();
+    expect_hidden(EXECUTR_ISOLATION_BASIC);
+    if (executr_runner_offers(runner) & EXECUTR_OFFER_STANDARD)
+        expect_hidden(EXECUTR_ISOLATION_STANDARD);
+    else
+        cr_skip_test("standard: %s", executr_runner_abilities(runner));
+}
+
+Test(runner_isolation, t69_programs_go_before_an_executor_that_is_not_dumpable)
+{
+    executr_program program = EXECUTR_PROGRAM_INIT;
+
+    become_nobody();
+    open_it();
+    program.path = job_path();
+    program.name = "job";
+    program.arguments = ARGS("state");
+    program.argument_count = 1;
+    cr_assert_eq(start_program(1, &program), EXECUTR_OK);
+    wait_for_ends(1);
+    expect_line(ends[0].out, "oom 500");
 }
 
 /* ---- standard and strict. */
