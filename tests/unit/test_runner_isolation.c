@@ -314,19 +314,26 @@ Test(runner_isolation, t78_programs_of_its_user_do_not_read_their_executor)
         cr_skip_test("standard: %s", executr_runner_abilities(runner));
 }
 
+/* It is told from outside, so a moment after the program has begun. */
 Test(runner_isolation, t69_programs_go_before_an_executor_that_is_not_dumpable)
 {
     executr_program program = EXECUTR_PROGRAM_INIT;
+    char path[64];
+    char score[16] = "";
 
     become_nobody();
     open_it();
     program.path = job_path();
     program.name = "job";
-    program.arguments = ARGS("state");
+    program.arguments = ARGS("sleep");
     program.argument_count = 1;
     cr_assert_eq(start_program(1, &program), EXECUTR_OK);
-    wait_for_ends(1);
-    expect_line(ends[0].out, "oom 500");
+    snprintf(path, 64, "/proc/%d/oom_score_adj", (int)runner->runs->pid);
+    FILE *file = fopen(path, "re");
+    cr_assert_not_null(file);
+    cr_assert_not_null(fgets(score, sizeof score, file));
+    fclose(file);
+    cr_expect_str_eq(score, "500\n");
 }
 
 /* ---- standard and strict. */
