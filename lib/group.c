@@ -4,10 +4,18 @@
 #include "group.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <time.h>
 
 #include "base/fail.h"
+
+/* One batch beside another is worth it when it is this part of the largest. */
+#define WORTH 32
+
+/* So long a call waits behind a batch that does not end. */
+#define PATIENCE_NS (20 * 1000 * 1000)
 
 /*
  * One call. It lies on its caller's stack: whoever posts `turn` must not touch
@@ -25,9 +33,12 @@ typedef struct caller {
 } caller;
 
 /*
- * Invariant under the lock: callers wait in the line only while `leaders`
- * equals `parallel`. Whoever finds a free place leads; a leader that stops
- * hands its place to the first in the line, or gives it up if none is there.
+ * Invariant under the lock: callers wait in the line only while there is a
+ * leader. A leader that stops hands its place to the first in the line, or
+ * gives it up if none is there. Further places (up to `parallel`) are taken
+ * when the line has become heavy, or when a caller lost patience: small batches
+ * side by side cost more than one that is larger, but a batch that hangs must
+ * not hold up everybody.
  */
 struct ex_group {
     ex_group_run run;
@@ -39,6 +50,7 @@ struct ex_group {
     int32_t leaders;
     caller *first;
     caller **last;
+    size_t line; /* weight of those in the line */
 };
 
 executr_status ex_group_open(
@@ -122,6 +134,25 @@ static executr_status run_part(
     return run_part(group, all, from + half, count - half, err);
 }
 
+static void line_up(ex_group *group, caller *self)
+{
+    *group->last = self;
+    group->last = &self->next;
+    group->line += self->weight;
+}
+
+/* Take a caller off the line; `link` is what points at it. */
+static caller *take(ex_group *group, caller **link)
+{
+    caller *taken = *link;
+
+    *link = taken->next;
+    if (!taken->next)
+        group->last = link;
+    group->line -= taken->weight;
+    return taken;
+}
+
 /* Make a batch of `self` and those in the line that fit beside it. */
 static void gather(ex_group *group, caller *self, batch *all)
 {
@@ -136,12 +167,9 @@ static void gather(ex_group *group, caller *self, batch *all)
         if (weight > group->limit || next->weight > group->limit - weight)
             break;
         weight += next->weight;
-        all->callers[all->count] = next;
+        all->callers[all->count] = take(group, &group->first);
         all->items[all->count++] = next->item;
-        group->first = next->next;
     }
-    if (!group->first)
-        group->last = &group->first;
     pthread_mutex_unlock(&group->lock);
 }
 
@@ -157,13 +185,9 @@ static void lead(ex_group *group, caller *self)
     gather(group, self, &all);
     ex_ignore(run_part(group, &all, 0, all.count, &error));
     pthread_mutex_lock(&group->lock);
-    caller *heir = group->first;
-    if (heir)
-        group->first = heir->next;
-    else
+    caller *heir = group->first ? take(group, &group->first) : NULL;
+    if (!heir)
         group->leaders--;
-    if (!group->first)
-        group->last = &group->first;
     pthread_mutex_unlock(&group->lock);
     if (heir)
         sem_post(&heir->turn);
@@ -173,27 +197,71 @@ static void lead(ex_group *group, caller *self)
     }
 }
 
+/* 1 if it leads at once; else it stands in the line. */
+static int32_t enter(ex_group *group, caller *self)
+{
+    pthread_mutex_lock(&group->lock);
+    int32_t leads =
+        group->leaders == 0 || (group->leaders < group->parallel &&
+                                group->line >= group->limit / WORTH);
+    if (leads) {
+        group->leaders++;
+    } else {
+        sem_init(&self->turn, 0, 0);
+        line_up(group, self);
+    }
+    pthread_mutex_unlock(&group->lock);
+    return leads;
+}
+
+/* After a while in the line: 1 if it still stands there and leads now. */
+static int32_t step_out(ex_group *group, caller *self)
+{
+    caller **link = &group->first;
+
+    pthread_mutex_lock(&group->lock);
+    while (*link && *link != self)
+        link = &(*link)->next;
+    int32_t leads = *link && group->leaders < group->parallel;
+    if (leads) {
+        take(group, link);
+        self->next = NULL;
+        group->leaders++;
+    }
+    pthread_mutex_unlock(&group->lock);
+    return leads;
+}
+
+/* Until its batch is done, or it shall lead. */
+static void wait_in_line(ex_group *group, caller *self)
+{
+    struct timespec until;
+    int rc = -1;
+
+    if (group->parallel > 1) {
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += PATIENCE_NS;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        do {
+            rc = sem_timedwait(&self->turn, &until);
+        } while (rc && errno == EINTR);
+        if (rc && step_out(group, self))
+            rc = 0;
+    }
+    while (rc)
+        rc = sem_wait(&self->turn); /* interrupted by a signal handler */
+    sem_destroy(&self->turn);
+}
+
 executr_status ex_group_call(ex_group *group, void *item, executr_error *err)
 {
     caller self = {.item = item, .weight = 1, .err = err};
 
     if (group->weigh)
         self.weight = group->weigh(item);
-    pthread_mutex_lock(&group->lock);
-    int32_t leads = group->leaders < group->parallel;
-    if (leads) {
-        group->leaders++;
-    } else {
-        sem_init(&self.turn, 0, 0);
-        *group->last = &self;
-        group->last = &self.next;
-    }
-    pthread_mutex_unlock(&group->lock);
-    if (!leads) {
-        while (sem_wait(&self.turn))
-            continue; /* interrupted by a signal handler */
-        sem_destroy(&self.turn);
-    }
+    if (!enter(group, &self))
+        wait_in_line(group, &self);
     if (!self.done)
         lead(group, &self);
     return self.status;

@@ -23,7 +23,9 @@ typedef executr_status (*ex_group_run)(
     void *ctx, void *const *items, size_t count, executr_error *err);
 
 /* `weigh` gives an item's size (NULL: 1). A batch stops growing at `limit`, or
- * at EX_GROUP_MAX items; a heavier item makes a batch of its own. */
+ * at EX_GROUP_MAX items; a heavier item makes a batch of its own. A second
+ * batch runs beside the first only when a good part of `limit` waits, or when
+ * somebody waited for 20 ms. */
 #define EX_GROUP_MAX 512
 executr_status ex_group_open(
     ex_group_run run, void *ctx, int32_t parallel, size_t limit,

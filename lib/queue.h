@@ -43,7 +43,8 @@ typedef struct ex_word {
     int32_t told;
     int32_t priority;
     uint32_t demands;
-    char id[EX_UUID_TEXT];
+    int32_t count; /* of jobs like this one that it is about */
+    uint64_t sum;  /* of their ids: tells whether a list is these jobs */
     char type[EX_TYPE_MAX * 4 + 1];
 } ex_word;
 
@@ -81,6 +82,7 @@ struct executr_queue {
     int32_t draining;
     ex_waiter *first; /* those that may be told of a job, by turn */
     ex_waiter *last;
+    ex_waiter *hearing; /* told of a job, its claim not begun; or NULL */
     uint64_t turns;
     uint64_t told_turn; /* where the next round of ex_queue_wake_any begins */
     ex_waiter *waiters; /* in the list or not, and how many */
@@ -130,8 +132,8 @@ executr_status ex_filter_check(
 executr_status ex_jobs_unpack(executr_jobs *jobs, executr_error *err)
     EXECUTR_CHECKED;
 
-/* Tell waiters of jobs that were just committed, one waiter for each, and of
- * jobs that nobody knows much about. */
+/* Tell waiters of jobs that were just committed, as many as it takes to claim
+ * them all, and of jobs that nobody knows much about. */
 void ex_queue_wake(executr_queue *queue, const ex_submit *jobs, size_t count);
 void ex_queue_wake_any(executr_queue *queue);
 
@@ -139,6 +141,7 @@ void ex_queue_wake_any(executr_queue *queue);
  * the place of its turn; tell up to `count` waiters with this filter; and give
  * word that a waiter with `filter` left unanswered to another one. */
 void ex_waiter_unlist(executr_queue *queue, ex_waiter *waiter);
+uint64_t ex_word_sum(const ex_uuid *id);
 void ex_waiter_enlist(executr_queue *queue, ex_waiter *waiter);
 void ex_queue_tell_alike(executr_queue *queue, uint64_t filter, int32_t count);
 void ex_queue_pass_on(

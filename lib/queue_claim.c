@@ -10,7 +10,8 @@
  * claim: the waiter goes back into the list (which clears its word) and asks
  * again. Whoever leaves without having answered its word, or whose claim was
  * filled up with other jobs, passes it on to the next waiter that may take
- * that job. What other programs or a rolled-back statement make claimable
+ * that job. A claim of many jobs is told once for as many like the first as it
+ * has room for, if it has not begun to ask. What other programs or a rolled-back statement make claimable
  * unheard is found by upkeep, once a poll interval.
  */
 #include "queue.h"
@@ -107,23 +108,35 @@ static void listen_up(
     pthread_mutex_lock(&queue->lock);
     *answered = waiter->word;
     waiter->word.told = EX_TOLD_NOTHING;
+    if (queue->hearing == waiter)
+        queue->hearing = NULL;
     ex_waiter_enlist(queue, waiter);
     pthread_mutex_unlock(&queue->lock);
 }
 
-/* 1 if the word is of a job that is in the list. */
+/* 1 if the list is what the word is of; a lone job is in the list. */
 static int32_t has(const executr_jobs *jobs, const ex_word *word)
 {
-    for (size_t i = 0; i < jobs->count && word->told == EX_TOLD_OF_JOB; i++) {
-        if (strcmp(jobs->items[i]->id, word->id) == 0)
+    uint64_t sum = 0;
+    ex_uuid id;
+
+    if (word->told != EX_TOLD_OF_JOB)
+        return 0;
+    for (size_t i = 0; i < jobs->count; i++) {
+        if (ex_uuid_parse(jobs->items[i]->id, &id))
+            continue;
+        sum += ex_word_sum(&id);
+        if (word->count == 1 && ex_word_sum(&id) == word->sum)
             return 1;
     }
-    return 0;
+    return jobs->count == (size_t)word->count && sum == word->sum;
 }
 
 static void unpark(executr_queue *queue, ex_waiter *waiter)
 {
     ex_waiter_unlist(queue, waiter);
+    if (queue->hearing == waiter)
+        queue->hearing = NULL;
     if (waiter->before_parked)
         waiter->before_parked->next_parked = waiter->next_parked;
     else

@@ -85,6 +85,7 @@ static int32_t tell_job(executr_queue *queue, const ex_word *word)
         return 0;
     ex_waiter_unlist(queue, waiter);
     waiter->word = *word;
+    queue->hearing = waiter;
     pthread_cond_signal(&waiter->woken);
     return 1;
 }
@@ -114,12 +115,21 @@ void ex_queue_pass_on(
         ex_queue_tell_alike(queue, filter, 1);
 }
 
+uint64_t ex_word_sum(const ex_uuid *id)
+{
+    uint64_t half[2];
+
+    memcpy(half, id, sizeof half);
+    return half[0] * UINT64_C(0x9e3779b97f4a7c15) + half[1];
+}
+
 static void set_word(ex_word *word, const ex_submit *job)
 {
     word->told = EX_TOLD_OF_JOB;
+    word->count = 1;
+    word->sum = ex_word_sum(&job->id);
     word->priority = job->spec->priority;
     word->demands = ex_spec_demands(job->spec);
-    ex_uuid_format(&job->id, word->id);
     size_t length = strnlen(job->spec->type, sizeof word->type - 1);
     memcpy(word->type, job->spec->type, length);
     word->type[length] = '\0';
@@ -131,16 +141,31 @@ static int32_t alike(const ex_word *a, const ex_word *b)
            strcmp(a->type, b->type) == 0;
 }
 
+/* One more job for the waiter that was told last, which has yet to ask. */
+static int32_t tell_more(executr_queue *queue, const ex_word *word)
+{
+    ex_waiter *waiter = queue->hearing;
+
+    if (!waiter || !alike(&waiter->word, word) ||
+        waiter->word.count >= waiter->request->max_jobs)
+        return 0;
+    waiter->word.count++;
+    waiter->word.sum += word->sum;
+    return 1;
+}
+
 void ex_queue_wake(executr_queue *queue, const ex_submit *jobs, size_t count)
 {
     ex_word unwanted = {0}; /* nobody waits for a job like this */
     ex_word word;
 
     pthread_mutex_lock(&queue->lock);
-    for (size_t i = 0; i < count && queue->first; i++) {
+    for (size_t i = 0; i < count && (queue->first || queue->hearing); i++) {
         if (jobs[i].result || jobs[i].repeated)
             continue;
         set_word(&word, &jobs[i]);
+        if (tell_more(queue, &word))
+            continue;
         if (unwanted.told && alike(&unwanted, &word))
             continue;
         if (!tell_job(queue, &word))
