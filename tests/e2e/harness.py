@@ -59,12 +59,15 @@ def free_port():
 class Program:
     """One of our programs; dies with the tests, whatever ends them."""
 
-    def __init__(self, place, name, *arguments, env=None, group=False):
+    def __init__(self, place, name, *arguments, env=None, group=False,
+                 user=None):
         self.name = name
         self.log_path = place / f"{name}-{next(_numbers)}.log"
         # setpriv becomes the program: its id is the program's own.
-        command = ["setpriv", "--pdeathsig=KILL", str(BIN / name),
-                   *map(str, arguments)]
+        other = user and [f"--reuid={user}", "--regid=nogroup",
+                          "--clear-groups"]
+        command = ["setpriv", *(other or []), "--pdeathsig=KILL",
+                   str(BIN / name), *map(str, arguments)]
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
@@ -289,13 +292,13 @@ class Server(Program):
 
 
 class Executor(Program):
-    def __init__(self, place, url, *flags, env=None):
+    def __init__(self, place, url, *flags, env=None, user=None):
         base = place / f"executor-{next(_numbers)}"
         self.cache, self.work = base / "cache", base / "work"
         super().__init__(
             place, "executr-executor", "--server-url", url, "--cache-dir",
             self.cache, "--work-dir", self.work, "--log-format", "json",
-            *flags, env=env)
+            *flags, env=env, user=user)
         self.id = self.wait_for("executor started")["executor_id"]
 
 

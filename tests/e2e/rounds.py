@@ -18,11 +18,12 @@ def number(name, usual):
     return int(os.environ.get(name, usual))
 
 
-def chance(offset=0):
+def chance():
     """A generator whose seed is printed, so that a failure can be repeated."""
-    seed = int(os.environ.get("EXECUTR_TEST_SEED", 0)) or random.getrandbits(32)
+    given = os.environ.get("EXECUTR_TEST_SEED")
+    seed = int(given) if given else random.getrandbits(32)
     print(f"EXECUTR_TEST_SEED={seed}")
-    return random.Random(seed + offset)
+    return random.Random(seed)
 
 
 Run = collections.namedtuple("Run", "name start last ended")
@@ -39,14 +40,15 @@ class Trace:
     def runs(self):
         """token -> its runs, in the order of their starts."""
         found = collections.defaultdict(dict)
-        with open(self.path) as lines:
-            for line in lines:
-                token, name, what, moment = line.split()
-                moment = int(moment)
-                run = found[token].get(name, Run(name, moment, moment, False))
-                found[token][name] = run._replace(
-                    last=max(run.last, moment),
-                    ended=run.ended or what == "end")
+        # Behind the last end of a line may be a piece of one.
+        whole, _, _ = self.path.read_text().rpartition("\n")
+        for line in whole.splitlines():
+            token, name, what, moment = line.split()
+            moment = int(moment)
+            run = found[token].get(name, Run(name, moment, moment, False))
+            found[token][name] = run._replace(
+                last=max(run.last, moment),
+                ended=run.ended or what == "end")
         return {token: sorted(runs.values(), key=lambda run: run.start)
                 for token, runs in found.items()}
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What a program sees while it runs, and what becomes of its output."""
 
+import json
 import os
 import time
 
@@ -52,6 +53,29 @@ def test_exactly_the_environment_that_was_given(run):
     pairs.pop("OLDPWD", None)
     assert pairs == {"PATH": "/usr/bin:/bin", "K": value, "EMPTY": ""}
     assert job["status"] == "completed"
+
+
+def test_t72_odd_names_of_variables_pass_and_impossible_ones_do_not(system):
+    """All that the kernel can pass is passed, and nothing else: a name that is
+    empty or holds '=' would be read as another one."""
+    api = system.main.api
+    odd = {"a b": "1", "1": "2", "\u00fc": "3", "LD_PRELOAD": "/none",
+           "EXECUTR_TOKEN": "mine", "x\ty": "4", "lower": "", "V": "=a=b="}
+    spec = {"type": "t", "binary_sha256": api.upload(harness.JOBS / "job"),
+            "arguments": ["environment"]}
+    answer = api.post("/jobs", {**spec, "env_variables": odd})
+    assert answer.status == 201, answer
+    job = api.wait(answer.json["id"])
+    assert job["env_variables"] == odd
+    assert sorted(job["stdout"].splitlines()) == sorted(
+        f"{name}={value}" for name, value in odd.items())
+    for name in ("", "=", "=x", "a=b", "a=", "nul\0"):
+        answer = api.post("/jobs", {**spec, "env_variables": {name: "v"}})
+        assert answer.status == 400, (name, answer)
+    # Twice the same name: JSON lets it through, we don't.
+    body = json.dumps({**spec, "env_variables": {"A": "1", "B": "2"}})
+    answer = api.post("/jobs", body.replace('"B"', '"A"').encode())
+    assert answer.status == 400, answer
 
 
 def test_the_arguments_reach_it_unchanged(run):

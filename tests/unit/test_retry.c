@@ -92,3 +92,21 @@ Test(reconnect_delay, is_between_nothing_and_the_doubled_base)
     cr_expect_eq(ex_reconnect_delay_ms(3, 100, 5000, 0.5), 400);
     cr_expect_eq(ex_reconnect_delay_ms(INT32_MAX, 100, 5000, 1), 5000);
 }
+
+/* Five thousand that lost their server at once come back all over the time that
+ * they have, not in a wave: no hundredth of it sees three times its share. */
+Test(reconnect_delay, t39_spreads_those_that_were_cut_off_together)
+{
+    int shares[100] = {0};
+    uint64_t state = 1;
+
+    for (int i = 0; i < 5000; i++) {
+        state = state * UINT64_C(6364136223846793005) + 1442695040888963407;
+        double chance = (double)(state >> 11) * 0x1p-53;
+        int64_t delay = ex_reconnect_delay_ms(10, 100, 5000, chance);
+        cr_assert(delay >= 0 && delay <= 5000);
+        shares[delay < 5000 ? delay / 50 : 99]++;
+    }
+    for (int i = 0; i < 100; i++)
+        cr_expect(shares[i] > 0 && shares[i] < 150, "%d: %d", i, shares[i]);
+}
