@@ -65,6 +65,7 @@ class Postgres:
 
     def __init__(self, url, bin_directory):
         self.url = url
+        self.bin_directory = bin_directory
         self.psql = [f"{bin_directory}/psql", "-XAtq", url, "-c"]
         pid_file = self.ask("SHOW data_directory") + "/postmaster.pid"
         self.pid = int(pathlib.Path(pid_file).read_text().split()[0])
@@ -72,6 +73,12 @@ class Postgres:
     def ask(self, sql):
         return subprocess.run([*self.psql, sql], capture_output=True,
                               text=True, check=True).stdout.strip()
+
+    def another(self, name):
+        """A database of its own beside this one, empty."""
+        self.ask(f"CREATE DATABASE {name}")
+        return Postgres(f"{self.url.rpartition('/')[0]}/{name}",
+                        self.bin_directory)
 
     def empty(self):
         self.ask("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
@@ -83,6 +90,21 @@ class Postgres:
         """Of all backends: those under way, and those that ended."""
         return cpu_seconds(self.pid, ended_children=True) + sum(
             cpu_seconds(pid) for pid in children(self.pid))
+
+
+@contextlib.contextmanager
+def old_snapshot(database):
+    """Somebody who began to read and does not end."""
+    with subprocess.Popen(database.psql[:-1], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, text=True) as process:
+        print("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 'begun';",
+              file=process.stdin, flush=True)
+        process.stdout.readline()
+        try:
+            yield
+        finally:
+            process.stdin.close()
+            process.wait()
 
 
 @contextlib.contextmanager
