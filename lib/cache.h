@@ -139,6 +139,10 @@ void ex_cache_unlock_fetch(int fd);
 int ex_cache_is_locked(
     const executr_cache *cache, const char *sha256, int byte);
 
+/* Does the cache's volume still take files? */
+executr_status ex_cache_ready(executr_cache *cache, executr_error *err)
+    EXECUTR_CHECKED;
+
 /* Is the file under its name the one that hashed right? Hashes it if this
  * handle has not seen it yet. Needs the entry busy and byte 0 locked. */
 executr_status ex_cache_check(

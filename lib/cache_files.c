@@ -12,6 +12,8 @@
 #include "base/fs.h"
 #include "base/log.h"
 
+#define LEAST_FREE (INT64_C(1) << 20)
+
 executr_status ex_cache_errno(
     executr_error *err, int number, const char *what, const char *path)
 {
@@ -236,5 +238,21 @@ executr_status ex_cache_check(
             &cache->log, EXECUTR_LOG_WARN,
             "a cached binary was changed on disk and is fetched again",
             "binary_sha256", entry->sha256, NULL);
+    return st;
+}
+
+executr_status ex_cache_ready(executr_cache *cache, executr_error *err)
+{
+    ex_cache_path path;
+
+    executr_status st = ex_cache_make_dirs(cache, err);
+    if (st)
+        return st;
+    ex_cache_join(cache, "tmp", "", &path);
+    int fd = open(path.text, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return ex_cache_errno(err, errno, "cannot open", path.text);
+    st = ex_fs_check_space(fd, "the cache", LEAST_FREE, err);
+    close(fd);
     return st;
 }

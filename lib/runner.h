@@ -432,4 +432,11 @@ void ex_view_close(ex_isolation *iso);
 
 ex_run *ex_run_by_pid(const executr_runner *runner, pid_t pid);
 
+/* runner_ready.c: has this machine all that a program needs to be started? */
+/* Of all that only whether there is some space: costs next to nothing. */
+executr_status ex_runner_space(const executr_runner *runner, executr_error *err)
+    EXECUTR_CHECKED;
+executr_status ex_runner_ready(const executr_runner *runner, executr_error *err)
+    EXECUTR_CHECKED;
+
 #endif

@@ -155,6 +155,7 @@ static void do_due(executr_worker *worker, int64_t now_us)
     ex_worker_beat(worker, now_us);
     ex_worker_live(worker, now_us);
     ex_worker_report(worker, now_us);
+    ex_worker_probe(worker, now_us);
     ex_worker_claim(worker, now_us);
 }
 
@@ -169,6 +170,7 @@ static int64_t next_due_us(const executr_worker *worker)
 
     due = sooner(due, ex_worker_beat_due_us(worker));
     due = sooner(due, ex_worker_live_due_us(worker));
+    due = sooner(due, ex_worker_probe_due_us(worker));
     if (!worker->reporting && !worker->leaving && worker->ended > 0 &&
         !worker->woke_us)
         due = sooner(due, worker->report_at_us);

@@ -122,6 +122,20 @@ void ex_fetcher_cancel(ex_fetcher *fetcher, uint64_t token);
 /* Gives up what threads are at. */
 void ex_fetcher_close(ex_fetcher *fetcher);
 
+/* Finds out whether there is enough again; else `err` tells what is short. */
+typedef executr_status (*ex_probe)(executr_worker *worker, executr_error *err);
+
+/* What keeps the worker out of service; no probe: nothing. */
+typedef struct ex_trouble {
+    ex_probe probe;
+    int64_t since_us;
+    int64_t back_us; /* the last time it was over; 0: never */
+    int64_t probe_at_us;
+    int32_t probes;
+} ex_trouble;
+
+#define EX_TROUBLES 2 /* as many as there are probes */
+
 struct executr_worker {
     executr_worker_options options; /* no zeroes; texts are our copies */
     char id[256];
@@ -151,6 +165,9 @@ struct executr_worker {
     int64_t claim_sent_us;
     int64_t claim_at_us;
     executr_claim claim; /* the one under way */
+
+    ex_trouble troubles[EX_TROUBLES];
+    char reason[560]; /* why it is out of service */
 
     int64_t lease_us; /* as the server tells; 0: not known */
     int64_t margin_us;
@@ -195,7 +212,7 @@ executr_status ex_worker_take_options(
 #define EX_CLAIM_WAIT_MS 20000 /* how long a source may hold a claim */
 void ex_worker_claim(executr_worker *worker, int64_t now_us);
 int64_t ex_worker_claim_due_us(const executr_worker *worker);
-/* The machine is short of something: take no new jobs for a while. */
+/* Jobs can't be run here, whatever the reason: take none for a while. */
 void ex_worker_pause(executr_worker *worker, const char *why);
 void ex_worker_claimed(
     void *ctx, executr_status status, executr_jobs *jobs,
@@ -222,6 +239,22 @@ void ex_work_release(executr_worker *worker, ex_work *work);
 /* This machine can't run it now: later, or elsewhere. */
 void ex_work_machine_failed(
     executr_worker *worker, ex_work *work, const executr_error *err);
+
+/* worker_service.c */
+/*
+ * Something is short, as `why` tells. Unless the probe is content it is 1, and
+ * from then until the probe is, no jobs are claimed, and what comes all the
+ * same is given back with worker->reason.
+ */
+int ex_worker_leave_service(
+    executr_worker *worker, ex_probe probe, const char *why);
+int ex_worker_in_service(const executr_worker *worker);
+/* Make the probes that are due. */
+void ex_worker_probe(executr_worker *worker, int64_t now_us);
+int64_t ex_worker_probe_due_us(const executr_worker *worker);
+/* An ex_probe: disk, descriptors, memory and processes for one more job. */
+executr_status ex_worker_machine_ready(
+    executr_worker *worker, executr_error *err) EXECUTR_CHECKED;
 
 /* worker_start.c */
 void ex_work_start(executr_worker *worker, ex_work *work);

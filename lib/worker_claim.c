@@ -42,7 +42,7 @@ static size_t free_slots(const executr_worker *worker)
 static int may_claim(const executr_worker *worker)
 {
     return worker->heard && !worker->stopping && !worker->claiming &&
-           free_slots(worker) > 0;
+           ex_worker_in_service(worker) && free_slots(worker) > 0;
 }
 
 int64_t ex_worker_claim_due_us(const executr_worker *worker)
@@ -140,8 +140,7 @@ void ex_worker_pause(executr_worker *worker, const char *why)
 
     ex_log(
         &worker->log, EXECUTR_LOG_WARN,
-        "this machine is short of something: no new jobs for 10 s", "error",
-        why, NULL);
+        "a job can't be run here: no new jobs for 10 s", "error", why, NULL);
     if (worker->claim_at_us < until)
         worker->claim_at_us = until;
 }

@@ -136,9 +136,7 @@ static executr_status want_thread(ex_fetcher *fetcher, executr_error *err)
         return EXECUTR_OK;
     int number = add_thread(fetcher);
     if (number && fetcher->thread_count == 0)
-        return ex_fail(
-            err, EXECUTR_E_UNAVAILABLE, "cannot start a thread: %s",
-            strerrordesc_np(number));
+        return ex_fail_errno(err, number, "cannot start a thread");
     return EXECUTR_OK;
 }
 

@@ -99,9 +99,13 @@ void ex_work_return(executr_worker *worker, ex_work *work, const char *message)
 void ex_work_machine_failed(
     executr_worker *worker, ex_work *work, const executr_error *err)
 {
-    if (try_later(worker, work))
+    /* Others may have what it takes: out of service, we keep none waiting. */
+    int out =
+        ex_worker_leave_service(worker, ex_worker_machine_ready, err->message);
+    if (!out && try_later(worker, work))
         return;
-    ex_worker_pause(worker, err->message);
+    if (!out)
+        ex_worker_pause(worker, err->message);
     ex_work_return(worker, work, err->message);
 }
 
@@ -138,6 +142,19 @@ static void await_server(
     work->due_us = ex_monotonic_us() + delay * 1000;
 }
 
+/* Who can't open a file or get memory can't judge a network either, and says
+ * that a server does not answer. What a server did say is no shortage. */
+static int is_shortage(executr_worker *worker, executr_status status)
+{
+    executr_error err;
+
+    if (status == EXECUTR_E_IO || status == EXECUTR_E_NOMEM)
+        return 1;
+    return status != EXECUTR_E_NOT_FOUND && status != EXECUTR_E_MISMATCH &&
+           status != EXECUTR_E_TOO_LARGE &&
+           ex_worker_machine_ready(worker, &err) != EXECUTR_OK;
+}
+
 static void fetch_failed(
     executr_worker *worker, ex_work *work, executr_status status,
     const executr_error *err)
@@ -145,7 +162,7 @@ static void fetch_failed(
     char message[560];
 
     work->state = EX_WORK_WAITING;
-    if (status == EXECUTR_E_IO || status == EXECUTR_E_NOMEM) {
+    if (is_shortage(worker, status)) {
         ex_work_machine_failed(worker, work, err);
         return;
     }
@@ -266,6 +283,8 @@ static executr_status take(
     worker->active++;
     if (worker->stopping)
         ex_work_return(worker, work, "this executor is about to stop");
+    else if (!ex_worker_in_service(worker))
+        ex_work_return(worker, work, worker->reason);
     else
         ex_work_due(worker, work, ex_boottime_us());
     return EXECUTR_OK;

@@ -137,7 +137,10 @@ void ex_work_start(executr_worker *worker, ex_work *work)
         ex_work_ask(worker, work, now);
         return;
     }
-    executr_status st = start_program(worker, work, &err);
+    /* A program that finds the disk full would fail, and be charged for it. */
+    executr_status st = ex_runner_space(worker->runner, &err);
+    if (!st)
+        st = start_program(worker, work, &err);
     if (!st) {
         work->state = EX_WORK_RUNNING;
         work->started_us = now;

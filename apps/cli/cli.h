@@ -108,5 +108,6 @@ int cmd_wait(int argc, char **argv);
 int cmd_logs(int argc, char **argv);
 int cmd_stats(int argc, char **argv);
 int cmd_executors(int argc, char **argv);
+int cmd_cache(int argc, char **argv);
 
 #endif

@@ -53,6 +53,7 @@ static const struct {
     {"retry", cmd_retry, "run a failed or cancelled job again"},
     {"stats", cmd_stats, "count jobs and executors"},
     {"executors", cmd_executors, "list executors"},
+    {"cache", cmd_cache, "list, verify or prune the binaries kept here"},
     {"up", cmd_up, "server and executor in one, on the embedded store"},
     {"server", cmd_server, "start a server (executr-server)"},
     {"executor", cmd_executor, "start an executor (executr-executor)"},

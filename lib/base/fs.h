@@ -29,6 +29,18 @@ executr_status ex_fs_write_all(
     int fd, const void *data, size_t length,
     executr_error *err) EXECUTR_CHECKED;
 
+/*
+ * Has the volume of a directory `bytes` free, and does it still take a file?
+ * `path` is for the message. E_IO with errno in native if not. The first only
+ * looks, so that quotas escape it.
+ */
+executr_status ex_fs_check_free(
+    int dir_fd, const char *path, int64_t bytes,
+    executr_error *err) EXECUTR_CHECKED;
+executr_status ex_fs_check_space(
+    int dir_fd, const char *path, int64_t bytes,
+    executr_error *err) EXECUTR_CHECKED;
+
 /* How the names of unfinished files begin; only a crash leaves one behind. */
 #define EX_TMPFILE_PREFIX ".executr-tmp-"
 

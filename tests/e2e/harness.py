@@ -64,10 +64,10 @@ class Program:
         self.name = name
         self.log_path = place / f"{name}-{next(_numbers)}.log"
         # setpriv becomes the program: its id is the program's own.
-        other = user and [f"--reuid={user}", "--regid=nogroup",
-                          "--clear-groups"]
-        command = ["setpriv", *(other or []), "--pdeathsig=KILL",
-                   str(BIN / name), *map(str, arguments)]
+        who = [f"--reuid={user}", "--regid=nogroup",
+               "--clear-groups"] if user else []
+        command = ["setpriv", *who, "--pdeathsig=KILL", str(BIN / name),
+                   *map(str, arguments)]
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
@@ -292,9 +292,10 @@ class Server(Program):
 
 
 class Executor(Program):
-    def __init__(self, place, url, *flags, env=None, user=None):
-        base = place / f"executor-{next(_numbers)}"
-        self.cache, self.work = base / "cache", base / "work"
+    def __init__(self, place, url, *flags, env=None, user=None, base=None,
+                 cache=None):
+        base = base or place / f"executor-{next(_numbers)}"
+        self.cache, self.work = cache or base / "cache", base / "work"
         super().__init__(
             place, "executr-executor", "--server-url", url, "--cache-dir",
             self.cache, "--work-dir", self.work, "--log-format", "json",
