@@ -65,7 +65,7 @@ int ex_worker_leave_service(
     executr_error err = {0};
     ex_trouble *trouble = find(worker, probe);
 
-    if (trouble->probe)
+    if (trouble->probe == probe)
         return 1;
     if (!probe(worker, &err))
         return 0;

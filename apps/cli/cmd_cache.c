@@ -42,14 +42,15 @@ static executr_cache *open_cache(int *code)
     options.directory = directory;
     options.max_bytes = INT64_MAX;
     *code = APP_GO_ON;
-    if (ex_fs_expand(&path, directory, &err))
-        *code = app_fail(&err);
-    else if (stat(path.data, &info) != 0)
+    executr_status st = ex_fs_expand(&path, directory, &err);
+    if (!st && stat(path.data, &info) != 0)
         *code = app_failf(
             "there is no cache in %s; --cache-dir or EXECUTR_CACHE_DIR tells "
             "where it is",
             path.data);
-    else if (executr_cache_open(&options, &cache, &err))
+    else if (!st)
+        st = executr_cache_open(&options, &cache, &err);
+    if (st)
         *code = app_fail(&err);
     ex_buf_clear(&path);
     return cache;
