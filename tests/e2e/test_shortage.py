@@ -197,15 +197,16 @@ def test_t40_limits_of_the_executor(sqlite_lab, shortage, runs_one):
 def test_t40_more_files_than_may_be_open(sqlite_lab, tmp_path):
     """Slots for far more programs than there are descriptors for."""
     lab = sqlite_lab
-    api = lab.server("--heartbeat-timeout", "3s").api
+    api = lab.server().api
     go = tmp_path / "go"
     executor = lab.executor(api.url, *FAST[:4], "--max-jobs", "40")
-    limit(executor.pid, None, "nofile", 80)
+    before = limit(executor.pid, None, "nofile", 80)
     jobs = [submit(lab, api, f"until [ -e {go} ]; do sleep 0.1; done")
             for _ in range(40)]
     assert executor.wait_for("out of service: no new jobs until this is better")
     for _ in range(5):
         beats_on(api, executor)
+    limit(executor.pid, None, "nofile", before)
     go.touch()
     assert executor.wait_for("back in service")
     for job in jobs:
