@@ -199,16 +199,16 @@ executr_attempt_started_at_us(const executr_attempt *attempt);
 EXECUTR_API int64_t executr_attempt_ended_at_us(const executr_attempt *attempt);
 EXECUTR_API int32_t executr_attempt_outcome(const executr_attempt *attempt);
 /* 1 and *code if the program exited by itself, else 0. */
-EXECUTR_API int32_t executr_attempt_exit_code(
-    const executr_attempt *attempt, int32_t *code);
+EXECUTR_API int32_t
+executr_attempt_exit_code(const executr_attempt *attempt, int32_t *code);
 EXECUTR_API int32_t executr_attempt_signal(const executr_attempt *attempt);
 /* What it used; all 0 where that was not measured. */
 EXECUTR_API double executr_attempt_user_seconds(const executr_attempt *attempt);
 EXECUTR_API double executr_attempt_system_seconds(
     const executr_attempt *attempt);
 EXECUTR_API double executr_attempt_wall_seconds(const executr_attempt *attempt);
-EXECUTR_API int64_t executr_attempt_max_rss_bytes(
-    const executr_attempt *attempt);
+EXECUTR_API int64_t
+executr_attempt_max_rss_bytes(const executr_attempt *attempt);
 
 /*
  * Write a job as the JSON object of the REST API: its fields without output
