@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Opens the work directory. Hides which directories are refused, and how ours
- * gets its name and its lock.
- */
+/* Opens the work directory. Hides how ours gets its name and its lock. */
 #include "runner.h"
 
 #include <errno.h>
@@ -16,55 +13,6 @@
 
 #include "base/fail.h"
 #include "base/fs.h"
-
-static executr_status check_link(const char *path, executr_error *err)
-{
-    struct stat info;
-
-    if (lstat(path, &info) != 0 || !S_ISLNK(info.st_mode) || info.st_uid == 0 ||
-        info.st_uid == geteuid())
-        return EXECUTR_OK;
-    return ex_fail(
-        err, EXECUTR_E_IO,
-        "work directory %s is a link of user %u: remove the link, or choose "
-        "another directory",
-        path, (unsigned)info.st_uid);
-}
-
-/* Others must not be able to swap directories under us. */
-static executr_status check_owner(
-    const struct stat *info, const char *path, executr_error *err)
-{
-    if (info->st_uid != geteuid())
-        return ex_fail(
-            err, EXECUTR_E_IO,
-            "work directory %s belongs to user %u, not to user %u who runs "
-            "this: choose another one",
-            path, (unsigned)info->st_uid, (unsigned)geteuid());
-    if (info->st_mode & 022)
-        return ex_fail(
-            err, EXECUTR_E_IO,
-            "others may write to work directory %s (mode %o): choose a "
-            "directory in it, or chmod go-w it",
-            path, (unsigned)info->st_mode & 07777);
-    return EXECUTR_OK;
-}
-
-static executr_status open_root(
-    ex_workdir *dir, const char *path, executr_error *err)
-{
-    struct stat info;
-
-    executr_status st = ex_fs_mkdirs(path, 0700, err);
-    if (!st)
-        st = check_link(path, err);
-    if (st)
-        return st;
-    dir->root_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir->root_fd < 0 || fstat(dir->root_fd, &info) != 0)
-        return ex_fail_errno(err, errno, "cannot open work directory %s", path);
-    return check_owner(&info, path, err);
-}
 
 static executr_status fail_in(
     const char *path, int number, const char *what, executr_error *err)
@@ -134,7 +82,8 @@ executr_status ex_workdir_open(
 {
     int done = 0;
 
-    executr_status st = open_root(dir, path, err);
+    executr_status st =
+        ex_fs_open_own("work directory", path, &dir->root_fd, err);
     while (!st && !done)
         st = open_own(dir, path, &done, err);
     if (!st)

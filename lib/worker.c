@@ -116,6 +116,16 @@ static int may_say_goodbye(const executr_worker *worker)
     return !work;
 }
 
+/* What stays in the spool counts only while its lease does, which a goodbye
+ * would end. */
+static void leave_without_goodbye(executr_worker *worker, const char *why)
+{
+    ex_log(
+        &worker->log, EXECUTR_LOG_WARN,
+        "leaving without goodbye, leases will run out", "reason", why, NULL);
+    worker->leaving = LEFT;
+}
+
 /* 1 when there is nothing more to do. */
 static int leave(executr_worker *worker, int64_t now_us)
 {
@@ -126,12 +136,11 @@ static int leave(executr_worker *worker, int64_t now_us)
     if (!may_leave(worker, now_us))
         return 0;
     if (!may_say_goodbye(worker)) {
-        ex_log(
-            &worker->log, EXECUTR_LOG_WARN,
-            "an exclusive job is not dead yet: leaving without goodbye, its "
-            "lease will run out",
-            NULL);
-        worker->leaving = LEFT;
+        leave_without_goodbye(worker, "an exclusive job is not dead yet");
+        return 1;
+    }
+    if (worker->ended > 0 && worker->spooler.used) {
+        leave_without_goodbye(worker, "results stay in the spool");
         return 1;
     }
     worker->leaving = LEAVING;
@@ -156,6 +165,8 @@ static void do_due(executr_worker *worker, int64_t now_us)
     ex_worker_live(worker, now_us);
     ex_worker_report(worker, now_us);
     ex_worker_probe(worker, now_us);
+    ex_worker_keep_spool(worker, now_us);
+    ex_worker_adopt(worker, now_us);
     ex_worker_claim(worker, now_us);
 }
 
@@ -171,8 +182,9 @@ static int64_t next_due_us(const executr_worker *worker)
     due = sooner(due, ex_worker_beat_due_us(worker));
     due = sooner(due, ex_worker_live_due_us(worker));
     due = sooner(due, ex_worker_probe_due_us(worker));
-    if (!worker->reporting && !worker->leaving && worker->ended > 0 &&
-        !worker->woke_us)
+    due = sooner(due, ex_worker_spool_due_us(worker));
+    due = sooner(due, ex_worker_adopt_due_us(worker));
+    if (ex_worker_may_report(worker))
         due = sooner(due, worker->report_at_us);
     if (worker->leaving || worker->stopping == 2)
         due = sooner(due, worker->give_up_us);
@@ -216,6 +228,8 @@ static executr_status handle(executr_worker *worker, int fd, executr_error *err)
         return worker->source->ops->step(worker->source, err);
     if (fd == worker->fetcher.done_fd)
         see_fetches(worker);
+    else if (fd == worker->spooler.done_fd)
+        ex_worker_spooled(worker);
     else
         see_stops(worker);
     return EXECUTR_OK;

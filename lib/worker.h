@@ -14,6 +14,7 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "source.h"
+#include "spool.h"
 
 #define EX_NEVER_US INT64_MAX
 
@@ -48,7 +49,8 @@ typedef struct ex_work {
     int32_t exclusive;
     int32_t dropped;   /* the lease is lost: no report */
     int32_t returned;  /* give it back: its end is nobody's fault */
-    int32_t reporting; /* a report call that names it is under way */
+    int32_t reporting; /* its report is borrowed: being spooled or sent */
+    int32_t spooled;   /* its report is on disk */
     int32_t tries;     /* of its fetch, of its start */
     int32_t renewed;   /* by a heartbeat, not only by its claim */
     int32_t named;     /* by a heartbeat since it was started */
@@ -136,6 +138,50 @@ typedef struct ex_trouble {
 
 #define EX_TROUBLES 2 /* as many as there are probes */
 
+/* Results of dead executors, told for them: see worker_adopt.c. */
+typedef struct ex_adoption {
+    ex_orphan orphan;
+    ex_spool_page page; /* of it, not answered yet */
+    size_t limit;       /* reports in a call */
+    size_t sending;     /* in the call under way */
+    int64_t look_us;    /* when to look for more */
+    int64_t cut;
+    int32_t removed;
+} ex_adoption;
+
+enum {
+    EX_SPOOL_IDLE,
+    EX_SPOOL_ADD,
+    EX_SPOOL_RENEW,
+    EX_SPOOL_TRIM,
+    EX_SPOOL_READ
+};
+
+/* The spool and the thread that works on it: see worker_spool.c. */
+typedef struct ex_spooler {
+    int32_t used; /* with a server */
+    int32_t busy; /* a task is the thread's */
+    int32_t broken;
+    int64_t retry_us; /* after that */
+    int done_fd;      /* eventfd: a task ended */
+    pthread_t thread;
+    pthread_mutex_t lock; /* guards the next four */
+    pthread_cond_t wake;
+    int32_t task;
+    int32_t ended; /* the task that did */
+    int32_t ending;
+    executr_status status; /* of that, with err */
+    executr_error err;
+    int32_t trim;
+    ex_spool spool;
+    ex_work **works; /* borrowed by the task, and their reports */
+    const executr_report **reports;
+    size_t count;
+    size_t room;
+    size_t sending; /* reports to be sent after it */
+    ex_adoption adoption;
+} ex_spooler;
+
 struct executr_worker {
     executr_worker_options options; /* no zeroes; texts are our copies */
     char id[256];
@@ -159,6 +205,9 @@ struct executr_worker {
     ex_work *works;
     size_t active; /* not ENDED: they occupy slots */
     size_t ended;
+    size_t spooled; /* reports on disk */
+
+    ex_spooler spooler;
 
     int32_t claiming;
     int32_t claim_failures;
@@ -183,6 +232,7 @@ struct executr_worker {
     executr_lease *leases; /* handed in with the beat under way */
 
     int32_t reporting;
+    int32_t report_turn; /* 1: of a dead executor's results */
     int32_t report_failures;
     size_t report_limit; /* reports in a call; lower after a refusal */
     int64_t report_at_us;
@@ -274,9 +324,40 @@ void ex_work_failed(
 void ex_work_ended(
     executr_worker *worker, ex_work *work, const executr_result *result);
 void ex_worker_report(executr_worker *worker, int64_t now_us);
+int ex_worker_may_report(const executr_worker *worker);
 void ex_worker_reported(
     void *ctx, executr_status status, const executr_status *results,
     size_t count, const executr_error *err);
+
+/* Send the first `count` of worker->reported. */
+void ex_worker_send(executr_worker *worker, size_t count);
+/* Whether a refusal of a whole call may be one report's fault. */
+int ex_report_blames_one(executr_status status);
+
+/* worker_spool.c */
+executr_status ex_spooler_open(executr_worker *worker, executr_error *err)
+    EXECUTR_CHECKED;
+/* Ends the thread, and leaves to the next start what was not delivered. */
+void ex_spooler_close(executr_worker *worker);
+void ex_spooler_start(ex_spooler *spooler, int32_t task);
+/* Make safe what is about to be sent; then it is. 0: send it now. */
+int ex_worker_spool(executr_worker *worker, size_t count);
+void ex_worker_spooled(executr_worker *worker);
+void ex_worker_keep_spool(executr_worker *worker, int64_t now_us);
+int64_t ex_worker_spool_due_us(const executr_worker *worker);
+
+/* worker_adopt.c */
+executr_status ex_adopt_read(ex_spooler *spooler) EXECUTR_CHECKED;
+void ex_adopt_close(ex_spooler *spooler);
+void ex_worker_adopted(
+    executr_worker *worker, executr_status status, const executr_error *err);
+void ex_worker_adopt(executr_worker *worker, int64_t now_us);
+int64_t ex_worker_adopt_due_us(const executr_worker *worker);
+int ex_worker_has_adopted(const executr_worker *worker);
+void ex_worker_send_adopted(executr_worker *worker);
+int ex_worker_adopted_reported(
+    executr_worker *worker, executr_status status,
+    const executr_status *results, const executr_error *err, int *later);
 
 /* worker_live.c */
 void ex_work_follow(executr_worker *worker, ex_work *work, int32_t followed);

@@ -42,7 +42,8 @@ static size_t free_slots(const executr_worker *worker)
 static int may_claim(const executr_worker *worker)
 {
     return worker->heard && !worker->stopping && !worker->claiming &&
-           ex_worker_in_service(worker) && free_slots(worker) > 0;
+           !worker->spooler.broken && ex_worker_in_service(worker) &&
+           free_slots(worker) > 0;
 }
 
 int64_t ex_worker_claim_due_us(const executr_worker *worker)

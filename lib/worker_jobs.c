@@ -55,6 +55,7 @@ void ex_work_free(executr_worker *worker, ex_work *work)
         worker->ended--;
     else
         worker->active--;
+    worker->spooled -= work->spooled != 0;
     leave_batch(work);
     executr_pin_free(work->pin);
     ex_free(work->out);
@@ -139,7 +140,7 @@ static void await_server(
     int64_t delay = ex_reconnect_delay_ms(
         work->tries, BACKOFF_MS, worker->options.poll_interval_ms,
         ex_worker_random(worker));
-    work->due_us = ex_monotonic_us() + delay * 1000;
+    work->due_us = ex_boottime_us() + delay * 1000;
 }
 
 /* Who can't open a file or get memory can't judge a network either, and says
@@ -285,6 +286,8 @@ static executr_status take(
         ex_work_return(worker, work, "this executor is about to stop");
     else if (!ex_worker_in_service(worker))
         ex_work_return(worker, work, worker->reason);
+    else if (worker->spooler.broken)
+        ex_work_return(worker, work, "its result could not be spooled here");
     else
         ex_work_due(worker, work, ex_boottime_us());
     return EXECUTR_OK;

@@ -180,6 +180,8 @@ static executr_status open_loop(executr_worker *worker, executr_error *err)
     executr_status st = watch(worker, worker->stop_fd, err);
     if (!st)
         st = watch(worker, worker->fetcher.done_fd, err);
+    if (!st && worker->spooler.used)
+        st = watch(worker, worker->spooler.done_fd, err);
     if (!st)
         st = watch(worker, executr_runner_fd(worker->runner), err);
     if (!st)
@@ -233,6 +235,8 @@ static executr_status open_parts(executr_worker *worker, executr_error *err)
             &worker->fetcher, worker->cache, worker->source,
             (size_t)worker->options.max_jobs, err);
     if (!st)
+        st = ex_spooler_open(worker, err);
+    if (!st)
         st = open_loop(worker, err);
     if (st)
         return st;
@@ -255,6 +259,12 @@ executr_status executr_worker_open(
     worker->epoll_fd = -1;
     worker->stop_fd = -1;
     worker->fetcher.done_fd = -1;
+    worker->spooler.done_fd = -1;
+    worker->spooler.spool.dir_fd = -1;
+    worker->spooler.spool.fd = -1;
+    worker->spooler.adoption.orphan.fd = -1;
+    pthread_mutex_init(&worker->spooler.lock, NULL);
+    pthread_cond_init(&worker->spooler.wake, NULL);
     pthread_mutex_init(&worker->fetcher.lock, NULL);
     pthread_cond_init(&worker->fetcher.wake, NULL);
     st = ex_worker_take_options(worker, options, err);
@@ -277,6 +287,7 @@ void executr_worker_free(executr_worker *worker)
     executr_runner_free(worker->runner);
     if (worker->source)
         worker->source->ops->free(worker->source);
+    ex_spooler_close(worker);
     while (worker->works)
         ex_work_free(worker, worker->works);
     ex_free(worker->leases);

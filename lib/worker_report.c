@@ -155,6 +155,29 @@ static void keep_all(executr_worker *worker, size_t count)
     worker->reporting = 0;
 }
 
+int ex_report_blames_one(executr_status status)
+{
+    return status == EXECUTR_E_ARGUMENT || status == EXECUTR_E_TOO_LARGE ||
+           status == EXECUTR_E_UNSUPPORTED;
+}
+
+static void try_again(
+    executr_worker *worker, executr_status status, const executr_error *err)
+{
+    int64_t delay = ex_reconnect_delay_ms(
+        worker->report_failures, BACKOFF_MS, LONGEST_BACKOFF_MS,
+        ex_worker_random(worker));
+
+    ex_log(
+        &worker->log,
+        worker->report_failures == 0 ? EXECUTR_LOG_WARN : EXECUTR_LOG_DEBUG,
+        "cannot report jobs, trying again", "code", executr_status_word(status),
+        "error", err->message, NULL);
+    if (worker->report_failures < 30)
+        worker->report_failures++;
+    worker->report_at_us = ex_boottime_us() + delay * 1000;
+}
+
 /*
  * Some refusals are for good and may be one report's fault alone: ask for less
  * at a time, until the one that is refused stands alone and is given up.
@@ -163,9 +186,7 @@ static void refused(
     executr_worker *worker, executr_status status, size_t count,
     const executr_error *err)
 {
-    int blames_one = status == EXECUTR_E_ARGUMENT ||
-                     status == EXECUTR_E_TOO_LARGE ||
-                     status == EXECUTR_E_UNSUPPORTED;
+    int blames_one = ex_report_blames_one(status);
 
     keep_all(worker, count);
     if (blames_one && count == 1) {
@@ -178,40 +199,62 @@ static void refused(
     }
     if (blames_one)
         worker->report_limit = count / 2;
-    int64_t delay = ex_reconnect_delay_ms(
-        worker->report_failures, BACKOFF_MS, LONGEST_BACKOFF_MS,
-        ex_worker_random(worker));
-    ex_log(
-        &worker->log,
-        worker->report_failures == 0 ? EXECUTR_LOG_WARN : EXECUTR_LOG_DEBUG,
-        "cannot report jobs, trying again", "code", executr_status_word(status),
-        "error", err->message, NULL);
-    if (worker->report_failures < 30)
-        worker->report_failures++;
-    worker->report_at_us = ex_boottime_us() + delay * 1000;
+    try_again(worker, status, err);
 }
 
-void ex_worker_report(executr_worker *worker, int64_t now_us)
+void ex_worker_send(executr_worker *worker, size_t count)
 {
     executr_error err = {0};
 
-    if (worker->reporting || worker->leaving || worker->ended == 0 ||
-        worker->woke_us || worker->report_at_us > now_us)
-        return;
-    size_t count = gather(worker);
-    worker->reporting = 1;
+    for (size_t i = 0; i < count; i++)
+        worker->reported[i]->reporting = 1;
     executr_status st = worker->source->ops->report(
         worker->source, worker->id, worker->reports, count, &err);
     if (st)
         refused(worker, st, count, &err);
 }
 
+/* Results of dead executors have waited longest, but must not keep ours. */
+static int is_their_turn(executr_worker *worker)
+{
+    if (!ex_worker_has_adopted(worker))
+        return 0;
+    worker->report_turn = !worker->report_turn;
+    return worker->report_turn || worker->ended == 0;
+}
+
+int ex_worker_may_report(const executr_worker *worker)
+{
+    return !worker->reporting && !worker->leaving && !worker->woke_us &&
+           !worker->spooler.busy &&
+           (worker->ended > 0 || ex_worker_has_adopted(worker));
+}
+
+void ex_worker_report(executr_worker *worker, int64_t now_us)
+{
+    if (!ex_worker_may_report(worker) || worker->report_at_us > now_us)
+        return;
+    if (is_their_turn(worker)) {
+        ex_worker_send_adopted(worker);
+        return;
+    }
+    size_t count = gather(worker);
+    worker->reporting = 1;
+    if (!ex_worker_spool(worker, count))
+        ex_worker_send(worker, count);
+}
+
+static void report_later(executr_worker *worker)
+{
+    worker->report_at_us =
+        ex_boottime_us() + LONGEST_BACKOFF_MS * INT64_C(1000);
+}
+
 static void judge(executr_worker *worker, ex_work *work, executr_status status)
 {
     work->reporting = 0;
     if (executr_status_retriable(status) || status == EXECUTR_E_INTERNAL) {
-        worker->report_at_us =
-            ex_boottime_us() + LONGEST_BACKOFF_MS * INT64_C(1000);
+        report_later(worker);
         return;
     }
     if (status)
@@ -231,15 +274,25 @@ void ex_worker_reported(
     size_t count, const executr_error *err)
 {
     executr_worker *worker = ctx;
+    int later = 0;
+    int adopted =
+        ex_worker_adopted_reported(worker, status, results, err, &later);
 
-    if (status) {
+    if (adopted)
+        worker->reporting = 0;
+    if (adopted && status && later)
+        try_again(worker, status, err);
+    else if (adopted && later)
+        report_later(worker);
+    else if (!adopted && status)
         refused(worker, status, count, err);
-        return;
-    }
-    if (worker->report_failures > 0)
+    if (!status && worker->report_failures > 0)
         ex_log(&worker->log, EXECUTR_LOG_INFO, "reporting jobs again", NULL);
+    if (!status)
+        worker->report_failures = 0;
+    if (adopted || status)
+        return;
     worker->reporting = 0;
-    worker->report_failures = 0;
     if (worker->report_limit < EX_REPORTS_PER_CALL)
         worker->report_limit++;
     for (size_t i = 0; i < count; i++)

@@ -20,6 +20,14 @@ executr_status ex_fs_expand(ex_buf *out, const char *path, executr_error *err)
 executr_status ex_fs_mkdirs(const char *path, unsigned mode, executr_error *err)
     EXECUTR_CHECKED;
 
+/*
+ * Open a directory that nobody else may write to, made (0700) if it is not
+ * there. `what` names it in errors: "work directory".
+ */
+executr_status ex_fs_open_own(
+    const char *what, const char *path, int *fd,
+    executr_error *err) EXECUTR_CHECKED;
+
 /* All of a file into `out` (appended; its limit holds). */
 executr_status ex_fs_read(const char *path, ex_buf *out, executr_error *err)
     EXECUTR_CHECKED;

@@ -37,6 +37,9 @@ struct http_fixture {
     int connections;
     char *head;
     char *body;
+    const char *keep; /* a path */
+    char *kept;
+    int kept_count;
 };
 
 typedef struct connection {
@@ -102,6 +105,15 @@ static size_t content_length(const char *head)
 }
 
 /* Receive one request and keep it; 0, or -1 at the end of the connection. */
+static int is_kept(const http_fixture *f)
+{
+    const char *path = strchr(f->head, ' ');
+
+    return f->keep && path &&
+           strncmp(path + 1, f->keep, strlen(f->keep)) == 0 &&
+           path[1 + strlen(f->keep)] == ' ';
+}
+
 static int receive_request(connection *c)
 {
     http_fixture *f = c->fixture;
@@ -128,6 +140,11 @@ static int receive_request(connection *c)
     f->body = check(calloc(1, body + 1));
     memcpy(f->body, c->buffer + head, body);
     f->requests++;
+    if (is_kept(f)) {
+        free(f->kept);
+        f->kept = check(strdup(f->body));
+        f->kept_count++;
+    }
     pthread_mutex_unlock(&f->mutex);
     c->length -= head + body;
     memmove(c->buffer, c->buffer + head + body, c->length + 1);
@@ -384,6 +401,7 @@ void http_fixture_stop(http_fixture *f)
         free(f->urls[i]);
     free(f->head);
     free(f->body);
+    free(f->kept);
     free(f);
 }
 
@@ -435,4 +453,21 @@ const char *http_fixture_head(http_fixture *f)
 const char *http_fixture_body(http_fixture *f)
 {
     return f->body;
+}
+
+void http_fixture_keep(http_fixture *f, const char *path)
+{
+    pthread_mutex_lock(&f->mutex);
+    f->keep = path;
+    f->kept_count = 0;
+    pthread_mutex_unlock(&f->mutex);
+}
+
+int http_fixture_kept(http_fixture *f, char *out, size_t size)
+{
+    pthread_mutex_lock(&f->mutex);
+    snprintf(out, size, "%s", f->kept ? f->kept : "");
+    int count = f->kept_count;
+    pthread_mutex_unlock(&f->mutex);
+    return count;
 }

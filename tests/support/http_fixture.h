@@ -54,4 +54,9 @@ int http_fixture_connections(http_fixture *fixture);
 const char *http_fixture_head(http_fixture *fixture);
 const char *http_fixture_body(http_fixture *fixture);
 
+/* From now on the last body sent to this path is kept for itself, whatever
+ * else is sent; copy it, and get how many came. */
+void http_fixture_keep(http_fixture *fixture, const char *path);
+int http_fixture_kept(http_fixture *fixture, char *out, size_t size);
+
 #endif

@@ -24,6 +24,7 @@ static executr_status run_status;
 static char sha256[65];
 static char work_directory[256];
 static char cache_directory[256];
+static char spool_directory[256];
 
 #define KEPT 2048
 static executr_jobs *kept[KEPT]; /* ring of records given out */
@@ -69,6 +70,8 @@ void set_options(void)
     options = (executr_worker_options)EXECUTR_WORKER_OPTIONS_INIT;
     snprintf(work_directory, sizeof work_directory, "%s", in_home("work"));
     snprintf(cache_directory, sizeof cache_directory, "%s", in_home("cache"));
+    snprintf(spool_directory, sizeof spool_directory, "%s", in_home("spool"));
+    options.spool_directory = spool_directory;
     options.queue = queue;
     options.name = "bench";
     options.work_directory = work_directory;

@@ -75,7 +75,7 @@ static void fill_cache(void)
 }
 
 /* A worker whose heartbeats are answered, with these leases. */
-static void start_remote(const char *lease)
+static void script_remote(const char *lease)
 {
     strcat(jobs_json, "]");
     snprintf(
@@ -84,6 +84,11 @@ static void start_remote(const char *lease)
     answer("DELETE", NULL, 204, "");
     answer("PUT", NULL, 200, kept_json);
     answer("POST", "/api/v1/jobs/claim", 200, jobs_json);
+}
+
+static void start_remote(const char *lease)
+{
+    script_remote(lease);
     start_worker();
 }
 
