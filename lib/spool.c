@@ -26,10 +26,7 @@ executr_status ex_spool_open(
     ex_buf expanded;
 
     *spool = (ex_spool){
-        .dir_fd = -1,
-        .fd = -1,
-        .executor_id = executor_id,
-        .server = server};
+        .dir_fd = -1, .fd = -1, .executor_id = executor_id, .server = server};
     ex_buf_init(&expanded, EX_BUF_UNLIMITED);
     executr_status st = ex_fs_expand(&expanded, path, err);
     if (!st)

@@ -151,8 +151,7 @@ executr_status ex_spool_read_frame(
         return ex_fail_nomem(err);
     *length = (size_t)head.length;
     *next = offset + (int64_t)(sizeof head + *length);
-    st = read_at(
-        fd, bytes, *length, offset + (int64_t)sizeof head, &all, err);
+    st = read_at(fd, bytes, *length, offset + (int64_t)sizeof head, &all, err);
     if (!st && all)
         st = ex_sha256_bytes(bytes, *length, hex, err);
     if (!st && all && memcmp(hex, head.sum, sizeof head.sum) == 0)

@@ -66,11 +66,10 @@ void ex_worker_adopted(
         ex_log(
             &worker->log, EXECUTR_LOG_INFO,
             "delivering results of an executor that is gone", "executor",
-            a->orphan.executor_id, "count",
-            EX_I64((int64_t)a->page.count), NULL);
+            a->orphan.executor_id, "count", EX_I64((int64_t)a->page.count),
+            NULL);
     a->limit = EX_REPORTS_PER_CALL;
-    a->look_us =
-        a->page.count > 0 ? 0 : ex_boottime_us() + LOOK_US;
+    a->look_us = a->page.count > 0 ? 0 : ex_boottime_us() + LOOK_US;
 }
 
 int64_t ex_worker_adopt_due_us(const executr_worker *worker)

@@ -60,7 +60,7 @@ static const app_flag flags[] = {
      "largest binary that can be uploaded", 1, 0},
     {"max-lost-attempts", 0, APP_INT, &set.max_lost_attempts, "N", "5",
      "attempts lost in a row before a job fails", 1, 1000},
-    {"max-connections", 0, APP_INT, &set.http.max_connections, "N", "512",
+    {"max-connections", 0, APP_INT, &set.http.max_connections, "N", "256",
      "connections served at once; each is a thread", 128, 20000},
     {"token-file", 0, APP_STRING, &set.token_file, "FILE", NULL,
      "its first line is the token that requests must carry", 0, 0},

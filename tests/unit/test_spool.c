@@ -286,8 +286,8 @@ Test(spool, links_and_pipes_are_not_followed)
 {
     make_file("elsewhere", "something");
     cr_assert_eq(
-        symlinkat(
-            in_home("elsewhere"), spool.dir_fd, EX_SPOOL_PREFIX "link"), 0);
+        symlinkat(in_home("elsewhere"), spool.dir_fd, EX_SPOOL_PREFIX "link"),
+        0);
     cr_assert_eq(mkfifoat(spool.dir_fd, EX_SPOOL_PREFIX "pipe", 0600), 0);
     cr_assert_eq(mkdirat(spool.dir_fd, EX_SPOOL_PREFIX "dir", 0700), 0);
     cr_expect_eq(adopted(), 0);

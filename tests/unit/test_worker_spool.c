@@ -16,8 +16,8 @@
 
 #define JOB "0192f0c1-7a7e-7cc3-98c4-dc0c0c07390"
 #define TAKEN "{\"results\":[{\"id\":\"" JOB "1\",\"accepted\":true}]}"
-#define LOST \
-    "{\"results\":[{\"id\":\"" JOB \
+#define LOST                                                                   \
+    "{\"results\":[{\"id\":\"" JOB                                             \
     "1\",\"accepted\":false,\"code\":\"lost_attempt\"}]}"
 #define KEPT "{\"cancel\":[],\"lost\":[],\"lease\":\"1m\"}"
 
@@ -284,6 +284,7 @@ Test(worker_spool, directory_that_is_not_ours_is_refused)
     make_dir("spool");
     chmod(in_home("spool"), 0777);
     cr_expect_eq(executr_worker_open(&options, &none, &err), EXECUTR_E_IO);
-    cr_expect(strstr(err.message, "spool directory") != NULL, "%s", err.message);
+    cr_expect(
+        strstr(err.message, "spool directory") != NULL, "%s", err.message);
     cr_expect_null(none);
 }
