@@ -330,6 +330,16 @@ executr_status executr_cache_obtain(
     return st;
 }
 
+int ex_pin_unchanged(const executr_pin *p)
+{
+    pthread_mutex_lock(&p->cache->mutex);
+    /* A busy one is being verified or replaced, for somebody who saw a change.
+     */
+    int unchanged = !p->entry->busy && ex_cache_unchanged(p->entry);
+    pthread_mutex_unlock(&p->cache->mutex);
+    return unchanged;
+}
+
 const char *executr_pin_path(const executr_pin *p)
 {
     return p->entry->path;

@@ -110,6 +110,9 @@ struct executr_pin {
     ex_entry *entry;
 };
 
+/* 1 while the pinned file is the one that was verified. Any thread. */
+int ex_pin_unchanged(const executr_pin *pin);
+
 typedef struct ex_cache_path {
     char text[PATH_MAX];
 } ex_cache_path;

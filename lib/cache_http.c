@@ -78,9 +78,9 @@ static executr_status begin(
     }
     if (st || d->unfit)
         return st;
-    d->length = head->length < 0 ? -1 : d->written + head->length;
-    if (d->length > d->cache->max_binary_bytes)
+    if (head->length > d->cache->max_binary_bytes - d->written)
         return ex_part_too_large(d, err);
+    d->length = head->length < 0 ? -1 : d->written + head->length;
     return EXECUTR_OK;
 }
 

@@ -152,6 +152,10 @@ executr_status executr_cache_prune(
     executr_cache *cache, int64_t max_bytes, executr_cached **out,
     executr_error *err)
 {
+    *out = NULL;
+    if (max_bytes < 0)
+        return ex_fail_field(
+            err, "max_bytes", "max_bytes must not be negative");
     executr_status st = executr_cache_list(cache, out, err);
     if (st)
         return st;

@@ -12,6 +12,7 @@
 #include "base/fail.h"
 #include "base/log.h"
 #include "base/time.h"
+#include "cache.h"
 #include "retry.h"
 #include "runner.h"
 
@@ -237,6 +238,16 @@ static const char *refusal(executr_worker *worker, ex_work *work)
     return NULL;
 }
 
+/* It waited with its binary at hand, and somebody changed that meanwhile: a
+ * thread looks at it again, and fetches it if need be. */
+static void fetch_anew(executr_worker *worker, ex_work *work)
+{
+    known(worker, executr_job_binary_sha256(work->job))[0] = '\0';
+    executr_pin_free(work->pin);
+    work->pin = NULL;
+    fetch(worker, work);
+}
+
 void ex_work_due(executr_worker *worker, ex_work *work, int64_t now_us)
 {
     if (ex_work_expiry_us(worker, work) <= now_us) {
@@ -251,10 +262,12 @@ void ex_work_due(executr_worker *worker, ex_work *work, int64_t now_us)
         ex_worker_pause(worker, why);
     } else if (why) {
         ex_work_failed(worker, work, EXECUTR_OUTCOME_EXEC_FAILED, why);
-    } else if (work->pin) {
+    } else if (!work->pin) {
+        fetch(worker, work);
+    } else if (ex_pin_unchanged(work->pin)) {
         ex_work_start(worker, work);
     } else {
-        fetch(worker, work);
+        fetch_anew(worker, work);
     }
 }
 

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/fs.h"
+#include "cache.h"
 
 TestSuite(cache_get, .init = cache_setup, .fini = cache_teardown);
 TestSuite(cache_peek, .init = cache_setup, .fini = cache_teardown);
@@ -248,6 +249,27 @@ Test(cache_get, t45_fetches_again_what_was_changed_on_disk)
     executr_pin_free(pin);
     cr_assert(is_cached(&b));
     cr_assert_eq(figure(EXECUTR_CACHE_BYTES), 5000);
+}
+
+/* Written in the same moment, and as long as before. */
+Test(cache_get, t45_a_pinned_file_that_is_changed_is_not_trusted_any_more)
+{
+    binary b = serve_well('p', 4 * KIB);
+    executr_pin *pin = must_get(&b);
+
+    cr_assert(ex_pin_unchanged(pin));
+    const char *path = executr_pin_path(pin);
+    cr_assert_eq(chmod(path, 0755), 0);
+    int fd = open(path, O_WRONLY);
+    cr_assert_eq(write(fd, "q", 1), 1);
+    close(fd);
+    cr_assert_eq(chmod(path, 0555), 0);
+    cr_assert_not(ex_pin_unchanged(pin));
+    executr_pin *again = must_get(&b);
+    cr_assert(ex_pin_unchanged(again));
+    cr_assert_eq(http_fixture_requests(server), 2);
+    executr_pin_free(again);
+    executr_pin_free(pin);
 }
 
 Test(cache_get, t45_replaces_links_and_files_that_cannot_run)
