@@ -55,7 +55,8 @@ static executr_status look(
     if (!st && !readable) {
         *removed += unlinkat(spool->dir_fd, name, 0) == 0;
     } else if (!st && strcmp(server, spool->server) == 0) {
-        snprintf(orphan->name, sizeof orphan->name, "%s", name);
+        /* may_be_one has seen that it fits. */
+        memcpy(orphan->name, name, strlen(name) + 1);
         snprintf(orphan->executor_id, sizeof orphan->executor_id, "%s", id);
         ours = 1;
     }

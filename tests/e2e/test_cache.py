@@ -215,9 +215,11 @@ def kept(sqlite_lab, shelf, tmp_path):
     go = tmp_path / "go"
     idle = shelf(program("echo well", 5000))
     must_print(api, submit(api, idle), "well\n")
-    used = shelf(program(f"until [ -e {go} ]; do sleep 0.05; done", 6000))
+    started = tmp_path / "started"
+    used = shelf(program(f"touch {started}\n"
+                         f"until [ -e {go} ]; do sleep 0.05; done", 6000))
     job, = submit(api, used)
-    api.wait_status(job, "running")
+    until(started.exists, "it runs")
     cli = Cli(lab.place)
     cli.env["EXECUTR_CACHE_DIR"] = str(executor.cache)
     yield cli, executor, idle, used

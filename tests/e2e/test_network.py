@@ -312,7 +312,7 @@ def test_t39_all_are_served_again_after_a_restart(lab):
     """Three hundred claims wait; the server is killed, and all of them come
     back in the same moment: each gets its job, and none gets two."""
     count = 300
-    server = lab.server()
+    server = lab.server("--max-connections", "512")
     names = [f"e-{i}" for i in range(count)]
     parked = [Parked(server.port, name) for name in names]
     harness.until(lambda: server.threads() > count, "they have arrived")

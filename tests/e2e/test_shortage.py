@@ -94,8 +94,10 @@ def test_t40_full_work_directory(sqlite_lab, small_disk, tmp_path):
     work = small_disk("base/work", 4)
     first = lab.executor(api.url, *FAST, base=base)
     go = tmp_path / "go"
-    runs = submit(lab, api, f"until [ -e {go} ]; do sleep 0.05; done")
-    api.wait_status(runs["id"], "running")
+    started = tmp_path / "started"
+    runs = submit(lab, api, f"touch {started}\n"
+                  f"until [ -e {go} ]; do sleep 0.05; done")
+    until(started.exists, "it runs")
     filler = fill(work)
 
     job = submit(lab, api, "echo well")
