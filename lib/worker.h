@@ -121,7 +121,9 @@ void ex_fetch_free(ex_fetch *fetch);
 /* Nobody wants that one any more; it may come back all the same. */
 void ex_fetcher_cancel(ex_fetcher *fetcher, uint64_t token);
 
-/* Gives up what threads are at. */
+/* Give up what threads are at, and end them. Fetches may still be cancelled
+ * after it, to no effect, until it is closed. */
+void ex_fetcher_stop(ex_fetcher *fetcher);
 void ex_fetcher_close(ex_fetcher *fetcher);
 
 /* Finds out whether there is enough again; else `err` tells what is short. */

@@ -197,16 +197,16 @@ ex_fetch *ex_fetcher_take(ex_fetcher *fetcher)
     return fetch;
 }
 
-static void free_list(ex_fetch *fetch)
+static void free_list(ex_fetch **list)
 {
-    while (fetch) {
-        ex_fetch *next = fetch->next;
+    while (*list) {
+        ex_fetch *fetch = *list;
+        *list = fetch->next;
         ex_fetch_free(fetch);
-        fetch = next;
     }
 }
 
-void ex_fetcher_close(ex_fetcher *fetcher)
+void ex_fetcher_stop(ex_fetcher *fetcher)
 {
     pthread_mutex_lock(&fetcher->lock);
     fetcher->ending = 1;
@@ -216,9 +216,13 @@ void ex_fetcher_close(ex_fetcher *fetcher)
     pthread_mutex_unlock(&fetcher->lock);
     for (size_t i = 0; i < fetcher->thread_count; i++)
         pthread_join(fetcher->threads[i], NULL);
+    free_list(&fetcher->queue);
+    free_list(&fetcher->done);
+}
+
+void ex_fetcher_close(ex_fetcher *fetcher)
+{
     ex_free(fetcher->threads);
-    free_list(fetcher->queue);
-    free_list(fetcher->done);
     if (fetcher->done_fd >= 0)
         close(fetcher->done_fd);
     pthread_cond_destroy(&fetcher->wake);

@@ -283,13 +283,14 @@ void executr_worker_free(executr_worker *worker)
     if (!worker)
         return;
     /* Threads use the source; calls under way borrow leases and reports. */
-    ex_fetcher_close(&worker->fetcher);
+    ex_fetcher_stop(&worker->fetcher);
     executr_runner_free(worker->runner);
     if (worker->source)
         worker->source->ops->free(worker->source);
     ex_spooler_close(worker);
     while (worker->works)
         ex_work_free(worker, worker->works);
+    ex_fetcher_close(&worker->fetcher);
     ex_free(worker->leases);
     ex_free(worker->piece);
     executr_cache_free(worker->cache);

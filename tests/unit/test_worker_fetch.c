@@ -9,9 +9,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/time.h"
 #include "support/home.h"
 #include "support/http_fixture.h"
 #include "support/work_bench.h"
+#include "worker.h"
 
 static http_fixture *server;
 
@@ -96,14 +98,11 @@ Test(worker_fetch, freeing_waits_for_no_download, .timeout = 30)
     stop_worker(2);
 }
 
-/* A file that is altered in the cache is thrown out, and never runs. */
-Test(worker_fetch, t45_a_flipped_file_is_never_executed)
+/* Other bytes under the name of the job program. */
+static void flip(void)
 {
     char path[512];
-    size_t length;
 
-    start_worker();
-    wait_for_status(submit_job(ARGS("exit", "0")), EXECUTR_JOB_COMPLETED);
     snprintf(
         path, sizeof path, "%s/objects/%.2s/%s", options.cache_directory,
         job_sha256(), job_sha256());
@@ -113,9 +112,76 @@ Test(worker_fetch, t45_a_flipped_file_is_never_executed)
     cr_assert_geq(fputs("#!/bin/sh\necho owned\n", f), 0);
     cr_assert_eq(fclose(f), 0);
     cr_assert_eq(chmod(path, 0555), 0);
+}
+
+/* A file that is altered in the cache is thrown out, and never runs. */
+Test(worker_fetch, t45_a_flipped_file_is_never_executed)
+{
+    size_t length;
+
+    start_worker();
+    wait_for_status(submit_job(ARGS("exit", "0")), EXECUTR_JOB_COMPLETED);
+    flip();
     const char *id = submit_job(ARGS("arguments", "well"));
     const executr_job *job = wait_for_status(id, EXECUTR_JOB_COMPLETED);
     cr_expect(strstr(executr_job_stdout(job, &length), "[well]"));
+}
+
+/* A worker that is not run, with one job whose lease is too old to start it:
+ * its binary is at hand, and it waits for a heartbeat. */
+static ex_work *hold_waiting(executr_worker *idle)
+{
+    executr_claim claim = EXECUTR_CLAIM_INIT;
+    executr_jobs *jobs;
+
+    submit_job(ARGS("exit", "0"));
+    claim.executor_id = "tester";
+    claim.executor_ip = "127.0.0.1";
+    cr_assert_eq(executr_queue_claim(queue, &claim, &jobs, &err), 0);
+    cr_assert_eq(executr_jobs_count(jobs), 1);
+    ex_worker_lease(idle, 1000);
+    ex_worker_take(idle, jobs, ex_boottime_us() - INT64_C(60000000));
+    ex_work *work = idle->works;
+    while (!work->pin) {
+        nanosleep(&(struct timespec){0, 1000000}, NULL);
+        ex_worker_fetched(idle);
+    }
+    cr_assert_eq(work->state, EX_WORK_WAITING);
+    return work;
+}
+
+static void renew(ex_work *work)
+{
+    work->renewed_us = ex_boottime_us();
+    work->renewed = 1;
+    work->due_us = 0;
+}
+
+Test(worker_fetch, t45_a_file_flipped_while_its_job_waits_is_not_executed)
+{
+    executr_worker *idle;
+
+    cr_assert_eq(executr_worker_open(&options, &idle, &err), 0);
+    ex_work *work = hold_waiting(idle);
+    flip();
+    renew(work);
+    ex_work_due(idle, work, ex_boottime_us());
+    cr_expect_eq(work->state, EX_WORK_FETCHING);
+    cr_expect_null(work->pin);
+    executr_worker_free(idle);
+}
+
+/* That it starts is what the test above must not see. */
+Test(worker_fetch, a_job_that_waited_starts_when_its_lease_is_kept)
+{
+    executr_worker *idle;
+
+    cr_assert_eq(executr_worker_open(&options, &idle, &err), 0);
+    ex_work *work = hold_waiting(idle);
+    renew(work);
+    ex_work_due(idle, work, ex_boottime_us());
+    cr_expect_eq(work->state, EX_WORK_RUNNING);
+    executr_worker_free(idle);
 }
 
 /* Nothing is renamed or linked from the cache to where jobs run. */
