@@ -251,6 +251,18 @@ Test(cache_get, t45_fetches_again_what_was_changed_on_disk)
     cr_assert_eq(figure(EXECUTR_CACHE_BYTES), 5000);
 }
 
+/* Else a write in the tick of the clock that it was made in leaves no trace. */
+Test(cache_get, t45_a_file_has_an_old_time_of_change)
+{
+    binary b = serve_well('m', 4 * KIB);
+    executr_pin *pin = must_get(&b);
+    struct stat info;
+
+    cr_assert_eq(stat(executr_pin_path(pin), &info), 0);
+    cr_assert_eq(info.st_mtim.tv_sec, 0);
+    executr_pin_free(pin);
+}
+
 /* Written in the same moment, and as long as before. */
 Test(cache_get, t45_a_pinned_file_that_is_changed_is_not_trusted_any_more)
 {

@@ -277,3 +277,25 @@ Test(group_call, serves_every_call_once_under_load)
     cr_assert_leq(b.most, 3);
     ex_group_free(b.group);
 }
+
+/* The first batch stands at the gate as a statement that hangs would. */
+Test(group_call, goes_past_a_batch_that_hangs, .timeout = 30)
+{
+    bench b;
+    work first = {.bench = &b};
+    work second = {.bench = &b};
+
+    bench_init(&b);
+    cr_assert_eq(ex_group_open(run, &b, 2, 1000, NULL, &b.group, NULL), 0);
+    gate(&b, 1);
+    pthread_create(&first.thread, NULL, call, &first);
+    wait_for_held(&b, 1);
+    pthread_create(&second.thread, NULL, call, &second);
+    wait_for_held(&b, 2);
+    gate(&b, 0);
+    pthread_join(first.thread, NULL);
+    pthread_join(second.thread, NULL);
+    cr_assert_eq(first.runs + second.runs, 2);
+    cr_assert_eq(b.batches, 2);
+    ex_group_free(b.group);
+}
