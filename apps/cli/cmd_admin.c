@@ -9,15 +9,8 @@
 static executr_client *begin(
     const app_command *command, int argc, char **argv, int *code)
 {
-    app_rest rest;
-    *code = app_flags_read(command, argc, argv, &rest);
-    if (*code != APP_GO_ON)
-        return NULL;
-    if (rest.count || rest.after_count) {
-        *code = app_usage(command, "it takes no arguments, only flags");
-        return NULL;
-    }
-    return cli_open(code);
+    *code = app_flags_only(command, argc, argv);
+    return *code == APP_GO_ON ? cli_open(code) : NULL;
 }
 
 static void put_job_line(const executr_job *job)

@@ -59,16 +59,8 @@ static executr_cache *open_cache(int *code)
 static executr_cache *begin(
     const app_command *command, int argc, char **argv, int *code)
 {
-    app_rest rest;
-
-    *code = app_flags_read(command, argc, argv, &rest);
-    if (*code != APP_GO_ON)
-        return NULL;
-    if (rest.count || rest.after_count) {
-        *code = app_usage(command, "it takes no arguments, only flags");
-        return NULL;
-    }
-    return open_cache(code);
+    *code = app_flags_only(command, argc, argv);
+    return *code == APP_GO_ON ? open_cache(code) : NULL;
 }
 
 static void print_table(const executr_cached *all)

@@ -361,3 +361,12 @@ int app_flags_read(
     rest->after_count = (size_t)after;
     return APP_GO_ON;
 }
+
+int app_flags_only(const app_command *command, int argc, char **argv)
+{
+    app_rest rest;
+    int code = app_flags_read(command, argc, argv, &rest);
+    if (code == APP_GO_ON && (rest.count || rest.after_count))
+        return app_usage(command, "it takes no arguments, only flags");
+    return code;
+}

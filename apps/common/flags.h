@@ -64,6 +64,9 @@ typedef struct app_rest {
 int app_flags_read(
     const app_command *command, int argc, char **argv, app_rest *rest);
 
+/* The same for a command that takes nothing but flags. */
+int app_flags_only(const app_command *command, int argc, char **argv);
+
 /* Explain a usage error on stderr and return 2. */
 int app_usage(const app_command *command, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

@@ -51,13 +51,10 @@ static void catch_signals(void)
 int main(int argc, char **argv)
 {
     executr_error err;
-    app_rest rest;
     executr_worker_options options;
-    int code = app_flags_read(&command, argc, argv, &rest);
+    int code = app_flags_only(&command, argc, argv);
     if (code != APP_GO_ON)
         return code;
-    if (rest.count || rest.after_count)
-        return app_usage(&command, "it takes no arguments, only flags");
     executr_log log = app_log(&log_flags);
     code = app_hide();
     if (code != APP_GO_ON)

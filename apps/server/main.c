@@ -285,13 +285,10 @@ static void choose_flags(int argc, char **argv)
 int main(int argc, char **argv)
 {
     static api a;
-    app_rest rest;
     choose_flags(argc, argv);
-    int code = app_flags_read(&command, argc, argv, &rest);
+    int code = app_flags_only(&command, argc, argv);
     if (code != APP_GO_ON)
         return code;
-    if (rest.count || rest.after_count)
-        return app_usage(&command, "it takes no arguments, only flags");
     a.log = app_log(&set.log);
     code = app_hide();
     if (code != APP_GO_ON)
