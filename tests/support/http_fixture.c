@@ -104,7 +104,6 @@ static size_t content_length(const char *head)
     return line ? strtoul(line + 17, NULL, 10) : 0;
 }
 
-/* Receive one request and keep it; 0, or -1 at the end of the connection. */
 static int is_kept(const http_fixture *f)
 {
     const char *path = strchr(f->head, ' ');
@@ -114,6 +113,7 @@ static int is_kept(const http_fixture *f)
            path[1 + strlen(f->keep)] == ' ';
 }
 
+/* Receive one request and keep it; 0, or -1 at the end of the connection. */
 static int receive_request(connection *c)
 {
     http_fixture *f = c->fixture;

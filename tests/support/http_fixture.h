@@ -50,7 +50,8 @@ int http_fixture_requests(http_fixture *fixture);
 int http_fixture_connections(http_fixture *fixture);
 
 /* The head (request line and headers) and body of the last request; "" if
- * there was none. Last until the next request. */
+ * there was none. Last until the next request: only for tests in which no other
+ * can come meanwhile. */
 const char *http_fixture_head(http_fixture *fixture);
 const char *http_fixture_body(http_fixture *fixture);
 
