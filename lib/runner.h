@@ -151,6 +151,7 @@ struct executr_result {
     int32_t has_exit_code;
     int32_t exit_code;
     int32_t signal;
+    int32_t lease_lost; /* it was stopped for that */
     double user_seconds;
     double system_seconds;
     double wall_seconds;

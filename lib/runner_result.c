@@ -110,6 +110,7 @@ void ex_result_ended(ex_run *run, int32_t code, int32_t value, int32_t stopped)
         result->signal = value;
     if (stopped) {
         result->outcome = stopped;
+        result->lease_lost = stopped == EXECUTR_OUTCOME_LOST;
         say_stopped(run, stopped);
     } else if (code == CLD_EXITED) {
         result->outcome = EXECUTR_OUTCOME_EXIT;

@@ -19,7 +19,8 @@
 #define PAUSE_US (INT64_C(10) * 1000 * 1000)
 
 /*
- * A slot is free when nothing is fetched or run in it. Ended jobs whose report
+ * A slot is free when nothing is fetched or run in it, and no program that can
+ * not be killed holds on to what the slot stands for. Ended jobs whose report
  * was not taken yet don't occupy one, so that reporting costs no time, but only
  * as many as there are slots and a few more: behind a source that takes no
  * reports memory must not grow.
@@ -30,7 +31,7 @@ static size_t free_slots(const executr_worker *worker)
 {
     size_t slots = (size_t)worker->options.max_jobs;
     size_t allowed = slots + SPARE_ENDED;
-    size_t used = worker->active;
+    size_t used = worker->active + executr_runner_unkillable(worker->runner);
 
     if (worker->ended > allowed)
         used += worker->ended - allowed;

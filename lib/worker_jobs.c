@@ -365,7 +365,7 @@ static void on_end(void *ctx, uint64_t token, const executr_result *result)
         return;
     if (work->dropped) {
         ex_work_free(worker, work);
-    } else if (executr_result_outcome(result) == EXECUTR_OUTCOME_LOST) {
+    } else if (result->lease_lost) {
         ex_work_return(worker, work, "its lease could not be renewed");
     } else {
         work->returned = 0; /* its own end came before the kill: it counts */

@@ -2,17 +2,15 @@
 /* Programs that want more than they may have, and those that do not die. */
 #include <criterion/criterion.h>
 #include <dirent.h>
-#include <errno.h>
 #include <executr/job.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "runner.h"
+#include "support/freezer.h"
 #include "support/home.h"
 #include "support/programs.h"
 
@@ -43,57 +41,13 @@ static const end *run_limited(const char *const *arguments)
     return &ends[before % ENDS];
 }
 
-static int write_text(const char *path, const char *text)
-{
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-    int ok = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-
-    if (fd >= 0)
-        close(fd);
-    return ok;
-}
-
 /* ---- One that does not die. */
-
-#define FREEZER "/sys/fs/cgroup/freezer/executr-test"
-static char freezer[128];
-
-static const char *in_freezer(const char *file)
-{
-    static char path[256];
-    snprintf(path, sizeof path, "%s/%s", freezer, file);
-    return path;
-}
-
-/* A frozen process takes no signal, like one that waits for a disk. */
-static int freeze_child(void)
-{
-    char pid[32];
-
-    snprintf(freezer, sizeof freezer, "%s-%d", FREEZER, (int)getpid());
-    if (mkdir(freezer, 0755) != 0)
-        return 0;
-    snprintf(pid, sizeof pid, "%d", (int)runner->runs->pid);
-    return write_text(in_freezer("cgroup.procs"), pid) &&
-           write_text(in_freezer("freezer.state"), "FROZEN");
-}
-
-static void thaw(void)
-{
-    write_text(in_freezer("freezer.state"), "THAWED");
-    for (int i = 0; i < 1000 && rmdir(freezer) != 0 && errno == EBUSY; i++)
-        usleep(1000);
-}
 
 Test(runner_limits, t67_one_that_does_not_die_is_told_and_counted)
 {
     runner->unkillable_us = 50000;
     cr_assert_eq(start(1, ARGS("sleep")), EXECUTR_OK);
-    if (!freeze_child()) {
-        rmdir(freezer);
-        cr_skip_test("there is no freezer of control groups to make a program "
-                     "that does not die");
-    }
+    freeze((int)runner->runs->pid);
     executr_runner_stop(runner, 1, EXECUTR_OUTCOME_CANCELLED, 0);
     wait_for_ends(1);
     cr_expect_eq(ends[0].outcome, EXECUTR_OUTCOME_LOST);

@@ -6,9 +6,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "runner.h"
+#include "support/freezer.h"
 #include "support/home.h"
 #include "support/http_fixture.h"
 #include "support/work_bench.h"
+#include "worker.h"
 
 TestSuite(worker, .init = open_bench, .fini = close_bench);
 
@@ -142,6 +145,27 @@ Test(worker, limits_of_the_executor_are_for_jobs_without)
     cr_expect_eq(executr_job_outcome(job), EXECUTR_OUTCOME_TIMEOUT);
     cr_expect_str_eq(executr_job_error_message(job), "timed out after 60ms");
     cr_expect_not(has_ended(wait_for_pid("pid")));
+}
+
+/* It may still hold all that it used, so nothing is put in its place. */
+Test(worker, t67_a_program_that_does_not_die_is_lost_and_keeps_its_slot)
+{
+    executr_job_spec spec = EXECUTR_JOB_SPEC_INIT;
+
+    spec.timeout_ms = 1000;
+    spec.kill_grace_ms = 1;
+    start_worker();
+    worker->runner->unkillable_us = 50000;
+    const char *id = submit_spec(&spec, ARGS("stubborn", in_home("pid")));
+    freeze(wait_for_pid("pid"));
+    const executr_job *job = wait_for_status(id, EXECUTR_JOB_FAILED);
+    cr_expect_eq(executr_job_outcome(job), EXECUTR_OUTCOME_LOST);
+    expect_text(executr_job_error_message(job), "SIGKILL");
+    const char *next = submit_job(ARGS("exit", "0"));
+    usleep(300000);
+    cr_expect_eq(executr_job_status(get_job(next)), EXECUTR_JOB_PENDING);
+    thaw();
+    wait_for_status(next, EXECUTR_JOB_COMPLETED);
 }
 
 Test(worker, heartbeats_name_what_runs)
