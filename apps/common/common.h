@@ -53,6 +53,11 @@ const char *app_token(const char *file, int *code);
  * APP_GO_ON when it worked. */
 int app_hide(void);
 
+/* When memory is out, the kernel shall end programs that this one runs first.
+ * It lets only those lower their score who may: root, on most machines. Before
+ * app_hide, which gives the score to root. */
+void app_outlive(void);
+
 /* $XDG_DATA_HOME/executr, or ~/.local/share/executr, with "/name" behind it.
  * Lasts as long as the program; NULL without memory or home. */
 const char *app_data_path(const char *name);

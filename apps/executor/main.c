@@ -56,6 +56,7 @@ int main(int argc, char **argv)
     if (code != APP_GO_ON)
         return code;
     executr_log log = app_log(&log_flags);
+    app_outlive();
     code = app_hide();
     if (code != APP_GO_ON)
         return code;

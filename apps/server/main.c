@@ -290,6 +290,7 @@ int main(int argc, char **argv)
     if (code != APP_GO_ON)
         return code;
     a.log = app_log(&set.log);
+    app_outlive();
     code = app_hide();
     if (code != APP_GO_ON)
         return code;

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Limits through the whole system: asked for by HTTP, told in the record."""
 
+import pathlib
+
 import pytest
 
 FAST = ("--heartbeat-interval", "500ms", "--poll-interval", "200ms")
@@ -58,3 +60,25 @@ def test_t69_too_much_memory_is_oom(run, system):
               memory_mb=32)
     assert job["status"] == "failed" and job["outcome"] == "oom", job
     assert "memory_mb 32" in job["error_message"]
+
+
+def may_lower_its_score():
+    """Root may on most machines, but not in every container."""
+    own = pathlib.Path("/proc/self/oom_score_adj")
+    before = own.read_text()
+    try:
+        own.write_text("-500")
+    except OSError:
+        return False
+    own.write_text(before)
+    return True
+
+
+def test_t69_the_executor_outlives_its_jobs(run, system):
+    """Whoever is short of memory: a job is ended before what runs it."""
+    assert int(run("cat /proc/self/oom_score_adj")["stdout"]) == 500
+    if not may_lower_its_score():
+        pytest.skip("this machine lets nobody lower /proc/self/oom_score_adj")
+    for program in (system.main, system.worker):
+        score = pathlib.Path(f"/proc/{program.pid}/oom_score_adj").read_text()
+        assert int(score) == -500
