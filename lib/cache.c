@@ -85,6 +85,11 @@ static int same_origin(const ex_origin *a, const ex_origin *b)
     return a->url && b->url && strcmp(a->url, b->url) == 0;
 }
 
+static int only_peeks(const ex_origin *origin)
+{
+    return !origin->url && !origin->fetch;
+}
+
 /*
  * Wait until the entry is free. Who waited for a fetch from the same place
  * shares its failure, instead of asking a dead server once more each.
@@ -126,11 +131,10 @@ static executr_status enter(
     ex_entry **out, executr_error *err)
 {
     ex_entry *entry;
-    int peeks = !origin->url && !origin->fetch;
 
     *out = NULL;
     executr_status st = find_or_add(cache, sha256, &entry, err);
-    if (st || (entry->busy && peeks))
+    if (st || (entry->busy && only_peeks(origin)))
         return st;
     st = wait_free(cache, entry, origin, err);
     if (st) {
@@ -164,6 +168,23 @@ static executr_status lock_fetch(
     }
 }
 
+/* What a peek gives: a file this handle has verified, if a look at its inode
+ * finds it untouched. Its bytes are never read, which may take long. */
+static executr_status acquire_verified(
+    executr_cache *cache, ex_entry *entry, int *good, executr_error *err)
+{
+    executr_status st = EXECUTR_OK;
+
+    *good = 0;
+    if (!ex_cache_unchanged(entry))
+        return EXECUTR_OK;
+    if (entry->lock_fd < 0)
+        st = ex_cache_lock(cache, entry->sha256, 0, &entry->lock_fd, err);
+    if (!st)
+        *good = ex_cache_unchanged(entry); /* not evicted meanwhile */
+    return st;
+}
+
 /*
  * Lock the hash against eviction and see that its file is there, fetched by
  * somebody or by us. Runs without the mutex, with the entry busy.
@@ -172,16 +193,16 @@ static executr_status acquire(
     executr_cache *cache, ex_entry *entry, const ex_origin *origin, int *good,
     int *fetched, executr_error *err)
 {
-    *good = 0;
     executr_status st = EXECUTR_OK;
-    int peeks = !origin->url && !origin->fetch;
-    if (peeks && access(entry->path, F_OK) != 0)
-        return EXECUTR_OK;
+
+    *good = 0;
+    if (only_peeks(origin))
+        return acquire_verified(cache, entry, good, err);
     if (entry->lock_fd < 0)
         st = ex_cache_lock(cache, entry->sha256, 0, &entry->lock_fd, err);
     if (!st)
         st = ex_cache_check(cache, entry, good, err);
-    if (st || *good || peeks)
+    if (st || *good)
         return st;
     st = lock_fetch(cache, entry, err);
     if (st)

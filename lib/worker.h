@@ -84,8 +84,6 @@ typedef struct ex_fetch {
     executr_error err;
 } ex_fetch;
 
-#define EX_KNOWN 256
-
 /*
  * Every slot may have a thread that fetches, so that no download, however
  * slow, keeps another job's from starting; there are as many as were ever
@@ -201,8 +199,6 @@ struct executr_worker {
     int32_t has_run;
     uint64_t random;
     uint64_t tokens;
-    /* hashes that were in the cache, by their first digits */
-    char known[EX_KNOWN][65];
 
     ex_work *works;
     size_t active; /* not ENDED: they occupy slots */

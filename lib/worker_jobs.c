@@ -7,7 +7,6 @@
 #include "worker.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #include "base/fail.h"
 #include "base/log.h"
@@ -179,26 +178,15 @@ static void fetch_failed(
     ex_work_failed(worker, work, EXECUTR_OUTCOME_FETCH_FAILED, message);
 }
 
-/* Where a hash stands in the table of those that were pinned before. */
-static char *known(executr_worker *worker, const char *sha256)
-{
-    size_t at = 0;
-
-    for (size_t i = 0; i < 2; i++)
-        at = at * 16 + (size_t)(sha256[i] % 16);
-    return worker->known[at % EX_KNOWN];
-}
-
-/* Looking into the cache may hash a file once; that is not for the loop, which
- * looks only for what a thread got before. */
+/* Only a look at what is verified already is for the loop; what has to be read
+ * or fetched is for a thread. */
 static void fetch(executr_worker *worker, ex_work *work)
 {
     executr_error err = {0};
     const char *sha256 = executr_job_binary_sha256(work->job);
-    executr_status st = EXECUTR_OK;
+    executr_status st =
+        executr_cache_peek(worker->cache, sha256, &work->pin, &err);
 
-    if (strcmp(known(worker, sha256), sha256) == 0)
-        st = executr_cache_peek(worker->cache, sha256, &work->pin, &err);
     if (!st && !work->pin) {
         st = ex_fetcher_start(
             &worker->fetcher, work->token, sha256,
@@ -242,7 +230,6 @@ static const char *refusal(executr_worker *worker, ex_work *work)
  * thread looks at it again, and fetches it if need be. */
 static void fetch_anew(executr_worker *worker, ex_work *work)
 {
-    known(worker, executr_job_binary_sha256(work->job))[0] = '\0';
     executr_pin_free(work->pin);
     work->pin = NULL;
     fetch(worker, work);
@@ -344,8 +331,6 @@ void ex_worker_fetched(executr_worker *worker)
             work->state = EX_WORK_WAITING;
             work->pin = done->pin;
             done->pin = NULL;
-            memcpy(
-                known(worker, done->sha256), done->sha256, sizeof done->sha256);
             work->due_us = 0;
             if (done->status)
                 fetch_failed(worker, work, done->status, &done->err);

@@ -50,10 +50,10 @@ typedef executr_status (*executr_fetch)(
     executr_error *err);
 
 /*
- * Pin the executable that hashes to `sha256` (64 hex digits) if it is there
- * and untouched since it was verified: OK and *out, or OK and NULL when it
- * would have to be fetched. Never touches the network; may hash the file if
- * this process has not verified it yet.
+ * Pin the executable that hashes to `sha256` (64 hex digits) if this handle
+ * has verified it and it is untouched since: OK and *out, or OK and NULL when
+ * it would have to be hashed or fetched, which only a get does. Never blocks
+ * for the network or for reading a file.
  */
 EXECUTR_API executr_status executr_cache_peek(
     executr_cache *cache, const char *sha256, executr_pin **out,

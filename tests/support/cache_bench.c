@@ -107,6 +107,16 @@ int is_cached(const binary *b)
     return pin != NULL;
 }
 
+int is_stored(const binary *b)
+{
+    char path[PATH_MAX];
+
+    snprintf(
+        path, sizeof path, "%s/objects/%.2s/%s", cache_dir, b->sha256,
+        b->sha256);
+    return access(path, F_OK) == 0;
+}
+
 int count_files(const char *name)
 {
     char path[PATH_MAX];

@@ -40,7 +40,8 @@ binary serve_well(char fill, size_t size);
 
 executr_status get(const binary *b, executr_pin **pin);
 executr_pin *must_get(const binary *b);
-int is_cached(const binary *b);
+int is_cached(const binary *b); /* verified by `cache`, and untouched */
+int is_stored(const binary *b); /* a file has its name */
 
 /* Get it in a process of its own, which exits with 12 when all is well. */
 pid_t get_in_process(const binary *b);

@@ -58,8 +58,9 @@ static void evict_beside(executr_cache *holder)
     executr_pin *pin;
 
     use(&a);
-    cr_assert_eq(executr_cache_peek(holder, a.sha256, &pin, &err), EXECUTR_OK);
-    cr_assert_not_null(pin);
+    cr_assert_eq(
+        executr_cache_get(holder, a.sha256, a.url, NULL, NULL, &pin, &err),
+        EXECUTR_OK);
     let_time_pass();
     use(&b);
     executr_pin *held = must_get(&c);
@@ -119,8 +120,8 @@ Test(cache_size, shrinks_when_it_is_opened_smaller)
     use(&a);
     use(&b);
     reopen_cache(50 * KIB);
-    cr_assert_not(is_cached(&a));
-    cr_assert(is_cached(&b));
+    cr_assert_not(is_stored(&a));
+    cr_assert(is_stored(&b));
     cr_assert_eq(figure(EXECUTR_CACHE_MAX_BYTES), 50 * KIB);
 }
 
