@@ -92,32 +92,38 @@ executr_status ex_cache_evict_one(
 }
 
 /* Evict, oldest use first, until `bytes` came free or nothing is left; broken
- * downloads that nobody came back for go in any case. */
-static executr_status evict_bytes(
-    executr_cache *cache, const ex_survey *s, int64_t bytes, int64_t *freed,
-    executr_error *err)
+ * downloads that nobody came back for go in any case. What can't be removed
+ * stays, and the next one goes instead. */
+static int64_t evict_bytes(
+    executr_cache *cache, const ex_survey *s, int64_t bytes)
 {
-    executr_status st = EXECUTR_OK;
+    executr_error why;
+    int64_t freed = 0;
     int64_t left = s->bytes;
+    int64_t failures = 0;
     time_t old = time(NULL) - PART_SECONDS;
 
-    *freed = 0;
-    for (size_t i = 0; !st && i < s->count; i++) {
+    for (size_t i = 0; i < s->count; i++) {
         const ex_cached *item = &s->items[i];
         int part = item->state == EXECUTR_CACHED_PARTIAL;
         int evicted = 0;
-        if (*freed < bytes || (part && item->used.tv_sec < old))
-            st = ex_cache_evict_one(cache, item, &evicted, err);
+        if (freed < bytes || (part && item->used.tv_sec < old))
+            failures +=
+                ex_cache_evict_one(cache, item, &evicted, &why) != EXECUTR_OK;
         if (!evicted)
             continue;
-        *freed += item->size;
+        freed += item->size;
         if (!part)
             left -= item->size;
     }
+    if (failures)
+        ex_log(
+            &cache->log, EXECUTR_LOG_WARN, "some binaries can't be evicted",
+            "count", EX_I64(failures), "error", why.message, NULL);
     pthread_mutex_lock(&cache->mutex);
     cache->bytes = left;
     pthread_mutex_unlock(&cache->mutex);
-    return st;
+    return freed;
 }
 
 executr_status ex_cache_evict(
@@ -125,16 +131,13 @@ executr_status ex_cache_evict(
 {
     ex_survey s;
     struct stat own;
-    int64_t freed;
 
     pthread_mutex_lock(&cache->evicting);
     executr_status st = ex_survey_take(cache, &s, err);
     if (!st && but && ex_cache_look(cache, "tmp", but, &own))
         s.fetched -= own.st_size; /* `needed` counts it */
-    if (!st) {
-        int64_t over = s.bytes + s.fetched - cache->max_bytes + needed;
-        st = evict_bytes(cache, &s, over, &freed, err);
-    }
+    if (!st)
+        evict_bytes(cache, &s, s.bytes + s.fetched - cache->max_bytes + needed);
     ex_free(s.items);
     pthread_mutex_unlock(&cache->evicting);
     return st;
@@ -149,7 +152,7 @@ executr_status ex_cache_free_disk(
     pthread_mutex_lock(&cache->evicting);
     executr_status st = ex_survey_take(cache, &s, err);
     if (!st)
-        st = evict_bytes(cache, &s, bytes, freed, err);
+        *freed = evict_bytes(cache, &s, bytes);
     ex_free(s.items);
     pthread_mutex_unlock(&cache->evicting);
     return st;
@@ -201,10 +204,12 @@ static executr_status sweep_part(
     ex_cached item = {.state = EXECUTR_CACHED_PARTIAL};
     char other[EX_SHA256_HEX + 8];
     struct stat info;
+    executr_error why;
     int evicted;
     size_t length = strlen(name);
 
     (void)ctx;
+    (void)err;
     if (length >= EX_SHA256_HEX + 8)
         return EXECUTR_OK;
     (void)snprintf(item.sha256, sizeof item.sha256, "%.64s", name);
@@ -217,7 +222,11 @@ static executr_status sweep_part(
         other, sizeof other, "%s%s", item.sha256, *rest ? "" : EX_CACHE_NOTE);
     if (ex_cache_look(cache, directory, other, &info))
         return EXECUTR_OK;
-    return ex_cache_evict_one(cache, &item, &evicted, err);
+    if (ex_cache_evict_one(cache, &item, &evicted, &why))
+        ex_log(
+            &cache->log, EXECUTR_LOG_WARN, "cannot remove an old download",
+            "binary_sha256", item.sha256, "error", why.message, NULL);
+    return EXECUTR_OK;
 }
 
 void ex_cache_sweep(executr_cache *cache)

@@ -137,9 +137,11 @@ executr_status executr_cache_verify(
     if (st)
         return st;
     ex_survey *s = &(*out)->all;
-    for (size_t i = 0; !st && i < s->count; i++) {
+    for (size_t i = 0; i < s->count; i++) {
+        executr_status one = EXECUTR_OK;
         if (s->items[i].state == EXECUTR_CACHED_READY)
-            st = verify_one(cache, &s->items[i], err);
+            one = verify_one(cache, &s->items[i], st ? NULL : err);
+        st = st ? st : one;
     }
     if (st) {
         executr_cached_free(*out);
@@ -161,11 +163,13 @@ executr_status executr_cache_prune(
         return st;
     ex_survey *s = &(*out)->all;
     int64_t over = s->bytes + s->fetched - max_bytes;
-    for (size_t i = 0; !st && over > 0 && i < s->count; i++) {
+    for (size_t i = 0; over > 0 && i < s->count; i++) {
         ex_cached *item = &s->items[i];
+        executr_status one = EXECUTR_OK;
         int evicted = 0;
         if (item->state != EXECUTR_CACHED_FETCHING)
-            st = ex_cache_evict_one(cache, item, &evicted, err);
+            one = ex_cache_evict_one(cache, item, &evicted, st ? NULL : err);
+        st = st ? st : one;
         if (!evicted)
             continue;
         over -= item->size;

@@ -134,6 +134,7 @@ EXECUTR_API executr_status executr_cache_list(
 /*
  * The same, with every executable hashed. Those that are not what their name
  * says are BAD and gone, also if they are pinned: nothing may run them again.
+ * One that can't be read or removed fails the call after all were looked at.
  */
 EXECUTR_API executr_status executr_cache_verify(
     executr_cache *cache, executr_cached **out,
@@ -142,7 +143,8 @@ EXECUTR_API executr_status executr_cache_verify(
 /*
  * Remove broken downloads and then executables, least recently used first,
  * until all is at most `max_bytes`, but nothing that is pinned or being fetched
- * by anybody. *out is everything that was there; what went is REMOVED.
+ * by anybody. *out is everything that was there; what went is REMOVED. One that
+ * can't be removed fails the call after others went in its place.
  */
 EXECUTR_API executr_status executr_cache_prune(
     executr_cache *cache, int64_t max_bytes, executr_cached **out,

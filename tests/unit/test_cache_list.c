@@ -3,6 +3,7 @@
 #include "support/cache_bench.h"
 
 #include <criterion/criterion.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -185,6 +186,26 @@ Test(cache_list, t47_prune_takes_the_oldest_and_nothing_in_use)
     cr_assert_eq(access(executr_pin_path(pin), X_OK), 0);
     executr_pin_free(pin);
     cr_assert_eq(count_files("locks"), 1);
+}
+
+Test(cache_list, t47_one_that_cannot_be_removed_or_read_does_not_keep_others)
+{
+    char path[PATH_MAX];
+    binary a = serve_well('a', 4000);
+    binary b = serve_well('b', 4000);
+
+    executr_pin_free(must_get(&a));
+    executr_pin_free(must_get(&b));
+    snprintf(path, sizeof path, "%s/locks/%s", cache_dir, a.sha256);
+    cr_assert_eq(unlink(path), 0);
+    cr_assert_eq(mkdir(path, 0700), 0);
+    cr_assert_eq(executr_cache_verify(cache, &all, &err), EXECUTR_E_IO);
+    cr_assert_null(all);
+    cr_assert_eq(executr_cache_prune(cache, 0, &all, &err), EXECUTR_E_IO);
+    cr_assert_null(all);
+    cr_assert(strstr(err.message, a.sha256), "%s", err.message);
+    cr_assert(is_stored(&a));
+    cr_assert_not(is_stored(&b));
 }
 
 Test(cache_list, state_words_are_known)

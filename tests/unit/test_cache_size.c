@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -123,6 +124,35 @@ Test(cache_size, shrinks_when_it_is_opened_smaller)
     cr_assert_not(is_stored(&a));
     cr_assert(is_stored(&b));
     cr_assert_eq(figure(EXECUTR_CACHE_MAX_BYTES), 50 * KIB);
+}
+
+/* A directory in place of its lock file: nobody can lock it, nor evict it. */
+static void make_unremovable(const binary *b)
+{
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof path, "%s/locks/%s", cache_dir, b->sha256);
+    cr_assert_eq(unlink(path), 0);
+    cr_assert_eq(mkdir(path, 0700), 0);
+    let_time_pass();
+}
+
+Test(cache_size, t47_one_that_cannot_be_evicted_does_not_keep_the_others)
+{
+    reopen_cache(100 * KIB);
+    binary a = serve_well('a', 40 * KIB);
+    binary b = serve_well('b', 40 * KIB);
+    binary c = serve_well('c', 40 * KIB);
+
+    use(&a);
+    make_unremovable(&a);
+    use(&b);
+    use(&c);
+    cr_assert(is_stored(&a));
+    cr_assert_not(is_stored(&b));
+    cr_assert(is_stored(&c));
+    cr_assert_eq(figure(EXECUTR_CACHE_BYTES), 80 * KIB);
+    executr_cache_free(open_cache()); /* its eviction passes over it, too */
 }
 
 static void put_file(const char *name, const char *text)
