@@ -91,8 +91,8 @@ static void say_stopped(ex_run *run, int32_t outcome)
     if (outcome == EXECUTR_OUTCOME_TIMEOUT) {
         ex_duration_format(run->timeout_ms, duration, sizeof duration);
         snprintf(
-            result->message, sizeof result->message, "timed out after %s",
-            duration);
+            result->message, sizeof result->message,
+            "timed out: it ran longer than its limit, timeout %s", duration);
         return;
     }
     const char *text = outcome == EXECUTR_OUTCOME_CANCELLED ? "cancelled"

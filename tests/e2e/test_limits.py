@@ -37,7 +37,7 @@ def run(system):
 @pytest.mark.parametrize("text, limit, outcome, word", [
     (BURN, {"cpu_seconds": 1}, "limit", "cpu_seconds"),
     ("exec " + FILL, {"max_file_mb": 1}, "limit", "max_file_mb"),
-    (BURN, {"timeout": "300ms"}, "timeout", "time")])
+    (BURN, {"timeout": "300ms"}, "timeout", "timeout 300ms")])
 def test_t74_the_end_tells_which_limit(run, text, limit, outcome, word):
     job = run(text, **limit)
     assert job["status"] == "failed" and job["outcome"] == outcome, job

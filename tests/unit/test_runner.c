@@ -305,7 +305,9 @@ Test(runner, timeout_ends_a_program)
     wait_for_ends(1);
     cr_expect_eq(ends[0].outcome, EXECUTR_OUTCOME_TIMEOUT);
     cr_expect_eq(ends[0].signal, SIGTERM);
-    cr_expect_str_eq(ends[0].message, "timed out after 100ms");
+    cr_expect_str_eq(
+        ends[0].message,
+        "timed out: it ran longer than its limit, timeout 100ms");
 }
 
 Test(runner, program_that_ends_within_its_time_keeps_its_own_end)

@@ -142,7 +142,7 @@ Test(runner_limits, t68_a_fork_bomb_is_held_and_ends)
     const end *e = run_limited(ARGS("bomb", file));
     cr_expect(exists("full"), "it was not held");
     cr_expect_eq(e->outcome, EXECUTR_OUTCOME_TIMEOUT);
-    expect_message(e, "timed out after 200ms");
+    expect_message(e, "timeout 200ms");
 }
 
 Test(runner_limits, t68_no_more_processes_than_allowed)
