@@ -46,12 +46,30 @@ def environment(home, **more):
             "LANG": "C.UTF-8", **{k: str(v) for k, v in more.items()}}
 
 
+_reserved = []  # sockets that say a port is ours, as long as we live
+
+
+def reserve(port):
+    """Whether no other test has this port: of all processes on the machine, one
+    can have the abstract name."""
+    name = socket.socket(socket.AF_UNIX)
+    try:
+        name.bind(f"\0executr-e2e-port-{port}")
+    except OSError:
+        name.close()
+        return False
+    _reserved.append(name)
+    return True
+
+
 def free_port():
-    """A port below those given to outgoing connections, free just now."""
-    for port in range(10000 + os.getpid() % 10000, 32000):
-        with socket.socket() as s:
-            with contextlib.suppress(OSError):
-                s.bind(("127.0.0.1", port))
+    """A port below those given to outgoing connections, which no test was
+    given before and nobody uses just now."""
+    first = 10000 + os.getpid() % 10000
+    for port in itertools.chain(range(first, 32000), range(10000, first)):
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(("127.0.0.1", port))
+            if reserve(port):
                 return port
     raise RuntimeError("no free port")
 
@@ -271,9 +289,11 @@ class Api:
 
 
 class Server(Program):
-    """executr-server on a free port; restart() keeps the port."""
+    """executr-server on a free port; restart() keeps the port, so it is none
+    that an outgoing connection may be given in between."""
 
-    def __init__(self, place, db_url, *flags, port=0, env=None, wait=True):
+    def __init__(self, place, db_url, *flags, port=None, env=None, wait=True):
+        port = port or free_port()
         super().__init__(
             place, "executr-server", "--db-url", db_url, "--port", port,
             "--log-format", "json", *flags, env=env)

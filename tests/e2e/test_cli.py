@@ -265,12 +265,11 @@ def test_the_database_is_found_sound(system, cli, api):
 
 
 def test_up_is_a_whole_system(sqlite_lab):
-    port = harness.free_port()
     up = sqlite_lab.program(
-        "executr", "up", "--port", port, "--db-url", sqlite_lab.store.url,
+        "executr", "up", "--port", "0", "--db-url", sqlite_lab.store.url,
         "--cache-dir", sqlite_lab.place / "c", "--work-dir",
         sqlite_lab.place / "w", "--log-format", "json", "--max-jobs", "2")
-    up.wait_for("listening")
+    port = up.wait_for("listening")["port"]
     cli = harness.Cli(sqlite_lab.place, f"http://127.0.0.1:{port}")
     out, _ = cli("run", "/usr/bin/wc", "--", "-l", "/etc/passwd")
     assert out.endswith("/etc/passwd\n")
