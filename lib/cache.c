@@ -185,6 +185,17 @@ static executr_status acquire_verified(
     return st;
 }
 
+static executr_status lock_entry(
+    executr_cache *cache, ex_entry *entry, executr_error *err)
+{
+    executr_status st;
+
+    do {
+        st = ex_cache_lock(cache, entry->sha256, 0, &entry->lock_fd, err);
+    } while (st && ex_cache_make_room(cache, err));
+    return st;
+}
+
 /*
  * Lock the hash against eviction and see that its file is there, fetched by
  * somebody or by us. Runs without the mutex, with the entry busy.
@@ -199,7 +210,7 @@ static executr_status acquire(
     if (only_peeks(origin))
         return acquire_verified(cache, entry, good, err);
     if (entry->lock_fd < 0)
-        st = ex_cache_lock(cache, entry->sha256, 0, &entry->lock_fd, err);
+        st = lock_entry(cache, entry, err);
     if (!st)
         st = ex_cache_check(cache, entry, good, err);
     if (st || *good)

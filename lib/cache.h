@@ -33,6 +33,8 @@
 #define EX_CACHE_SLOTS 256
 #define EX_CACHE_IDLE 4 /* HTTP handles kept */
 #define EX_CACHE_NOTE ".from"
+#define EX_CACHE_UNFIT 8 /* binaries that did not fit, remembered */
+#define EX_CACHE_LEAST_FREE (INT64_C(1) << 20)
 
 enum {
     EX_CACHE_PINNED = 0,
@@ -80,6 +82,13 @@ typedef struct ex_origin {
     executr_cancel *cancel;
 } ex_origin;
 
+/* A binary of unknown length that filled the disk. */
+typedef struct ex_unfit {
+    char sha256[EX_SHA256_HEX];
+    int64_t least; /* bytes it has */
+    int64_t until_us;
+} ex_unfit;
+
 struct executr_cancel {
     atomic_int called;
     pthread_mutex_t mutex; /* taken before that of the cache */
@@ -103,6 +112,8 @@ struct executr_cache {
     int64_t hits;
     int64_t misses;
     int64_t bytes; /* of all executables, as the last look found */
+    ex_unfit unfit[EX_CACHE_UNFIT];
+    size_t unfit_next;
 };
 
 struct executr_pin {
@@ -142,7 +153,8 @@ void ex_cache_unlock_fetch(int fd);
 int ex_cache_is_locked(
     const executr_cache *cache, const char *sha256, int byte);
 
-/* Does the cache's volume still take files? */
+/* Does the cache's volume still take files, or would it after evicting? `err`
+ * is not NULL. */
 executr_status ex_cache_ready(executr_cache *cache, executr_error *err)
     EXECUTR_CHECKED;
 
@@ -175,6 +187,18 @@ executr_status ex_cache_free_disk(
 void ex_cache_sweep(executr_cache *cache);
 /* Remove the lock file of a hash that has no executable, if nobody holds it. */
 void ex_cache_drop_lock(executr_cache *cache, const char *sha256);
+
+/* cache_room.c */
+
+/* Does the errno tell of a full disk, a used-up quota, or a file that may not
+ * grow any more? */
+int ex_cache_is_full(int number);
+/* 1 if a failed call was for want of disk and evicting gave some, so that
+ * another try may do better. */
+int ex_cache_make_room(executr_cache *cache, const executr_error *err);
+/* What eviction could give now. */
+executr_status ex_cache_evictable(
+    executr_cache *cache, int64_t *bytes, executr_error *err) EXECUTR_CHECKED;
 
 /* cache.c: an evicted hash is forgotten unless somebody is at it. */
 void ex_cache_forget(executr_cache *cache, const char *sha256);

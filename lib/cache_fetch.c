@@ -42,10 +42,12 @@ static executr_status reserve(
     return st;
 }
 
-/* Write all; a full disk is met by evicting, as long as that helps. */
+/* Write all; `err` is not NULL. */
 static executr_status write_bytes(
     ex_download *d, const char *data, size_t length, executr_error *err)
 {
+    const int64_t whole = (int64_t)length;
+
     while (length > 0) {
         ssize_t written = write(d->fd, data, length);
         if (written > 0) {
@@ -56,15 +58,10 @@ static executr_status write_bytes(
         int number = written == 0 ? EIO : errno;
         if (number == EINTR)
             continue;
-        int64_t freed = 0;
-        if (number == ENOSPC) {
-            executr_status st = ex_cache_free_disk(
-                d->cache, (int64_t)length + LEAST_STEP, &freed, err);
-            if (st)
-                return st;
-        }
-        if (freed == 0)
-            return ex_cache_errno(err, number, "cannot write", d->path.text);
+        executr_status st =
+            ex_cache_errno(err, number, "cannot write", d->path.text);
+        if (!ex_room_make(d, whole, err))
+            return st;
     }
     return EXECUTR_OK;
 }
@@ -160,21 +157,31 @@ static executr_status finish_file(
     return EXECUTR_OK;
 }
 
-static executr_status name_file(
-    ex_download *d, const char *path, executr_error *err)
+static executr_status move_file(
+    const ex_download *d, const char *directory, executr_error *err)
+{
+    if (mkdir(directory, 0700) != 0 && errno != EEXIST)
+        return ex_cache_errno(err, errno, "cannot make", directory);
+    if (rename(d->path.text, d->entry->path) != 0)
+        return ex_cache_errno(err, errno, "cannot make", d->entry->path);
+    return EXECUTR_OK;
+}
+
+static executr_status name_file(ex_download *d, executr_error *err)
 {
     ex_cache_path objects;
     ex_cache_path prefix;
     char name[4];
+    executr_status st;
 
     ex_cache_join(d->cache, "objects", "", &objects);
     (void)snprintf(name, sizeof name, "%.2s", d->entry->sha256);
     ex_cache_join(d->cache, "objects", name, &prefix);
-    if (mkdir(prefix.text, 0700) != 0 && errno != EEXIST)
-        return ex_cache_errno(err, errno, "cannot make", prefix.text);
-    if (rename(d->path.text, path) != 0)
-        return ex_cache_errno(err, errno, "cannot make", path);
-    executr_status st = sync_dir(prefix.text, err);
+    do {
+        st = move_file(d, prefix.text, err);
+    } while (st && ex_cache_make_room(d->cache, err));
+    if (!st)
+        st = sync_dir(prefix.text, err);
     if (!st)
         st = sync_dir(objects.text, err);
     return st;
@@ -204,9 +211,12 @@ static executr_status remember(
 
 static executr_status call_function(ex_download *d, executr_error *err)
 {
-    executr_status st = d->origin->fetch(
-        d->origin->fetch_ctx, d->entry->sha256, ex_download_write, d, err);
+    executr_status st = ex_room_check(d, err);
 
+    if (st)
+        return st;
+    st = d->origin->fetch(
+        d->origin->fetch_ctx, d->entry->sha256, ex_download_write, d, err);
     if (!d->failed)
         return st;
     if (err)
@@ -258,7 +268,7 @@ static executr_status finish(ex_download *d, executr_error *err)
     /* Before the file: a crash in between leaves what the next sweep clears. */
     unlink(d->note_path.text);
     if (!st)
-        st = name_file(d, path, err);
+        st = name_file(d, err);
     if (!st)
         st = remember(d->entry, &info, err);
     if (st)
@@ -269,6 +279,7 @@ static executr_status finish(ex_download *d, executr_error *err)
     return EXECUTR_OK;
 }
 
+/* `err` is not NULL. */
 executr_status ex_cache_fetch(
     executr_cache *cache, ex_entry *entry, const ex_origin *origin,
     executr_error *err)

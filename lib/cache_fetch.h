@@ -49,6 +49,16 @@ void ex_part_remove(ex_download *d);
 /* Fail as the size limit does. */
 executr_status ex_part_too_large(const ex_download *d, executr_error *err);
 
+/* cache_room.c */
+
+/* Fails if what is known of its length can't fit on the disk: E_TOO_LARGE if it
+ * never could, E_IO if it could at another time. Evicts nothing. */
+executr_status ex_room_check(const ex_download *d, executr_error *err)
+    EXECUTR_CHECKED;
+/* After a failed write of the next `length` bytes: the same as ex_cache_make_room, but
+ * nothing is evicted if that could not be enough for the whole of it. */
+int ex_room_make(ex_download *d, int64_t length, const executr_error *err);
+
 /* cache_fetch.c: an executr_write with the download as ctx. */
 int32_t ex_download_write(void *ctx, const void *data, size_t length);
 

@@ -12,24 +12,37 @@
 #include "base/fs.h"
 #include "base/log.h"
 
-#define LEAST_FREE (INT64_C(1) << 20)
+/* What to do about it; native is kept for those who look at the errno. */
+static executr_status fail_full(
+    executr_error *err, int number, const char *what, const char *path)
+{
+    const char *why =
+        number == EFBIG
+            ? "the file may not grow so long: raise the limit on the length of "
+              "files (RLIMIT_FSIZE)"
+        : number == EDQUOT
+            ? "the quota is used up: free space, or make the cache's largest "
+              "size smaller"
+            : "the disk is full: free space on it, or make the cache's largest "
+              "size smaller";
+
+    executr_status st =
+        ex_fail(err, EXECUTR_E_IO, "%s %s: %s", what, path, why);
+    if (err)
+        err->native = number;
+    return st;
+}
 
 executr_status ex_cache_errno(
     executr_error *err, int number, const char *what, const char *path)
 {
+    if (ex_cache_is_full(number))
+        return fail_full(err, number, what, path);
     executr_status st = ex_fail_errno(err, number, "%s %s", what, path);
     if (st == EXECUTR_E_NOT_FOUND) {
         st = EXECUTR_E_IO;
         if (err)
             err->status = st;
-    }
-    if (err && number == ENOSPC) {
-        st = ex_fail(
-            err, EXECUTR_E_IO,
-            "%s %s: the disk is full: free space on it, or make the cache's "
-            "largest size smaller",
-            what, path);
-        err->native = ENOSPC;
     }
     return st;
 }
@@ -249,6 +262,8 @@ executr_status ex_cache_check(
 executr_status ex_cache_ready(executr_cache *cache, executr_error *err)
 {
     ex_cache_path path;
+    executr_error why;
+    int64_t evictable;
 
     executr_status st = ex_cache_make_dirs(cache, err);
     if (st)
@@ -257,7 +272,12 @@ executr_status ex_cache_ready(executr_cache *cache, executr_error *err)
     int fd = open(path.text, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return ex_cache_errno(err, errno, "cannot open", path.text);
-    st = ex_fs_check_space(fd, "the cache", LEAST_FREE, err);
+    st = ex_fs_check_space(fd, "the cache", EX_CACHE_LEAST_FREE, err);
     close(fd);
+    /* Full of binaries that nobody uses is not full. */
+    int full = st && (err->native == ENOSPC || err->native == EDQUOT);
+    if (full && !ex_cache_evictable(cache, &evictable, &why) &&
+        evictable >= EX_CACHE_LEAST_FREE)
+        return EXECUTR_OK;
     return st;
 }

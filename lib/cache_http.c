@@ -81,7 +81,7 @@ static executr_status begin(
     if (head->length > d->cache->max_binary_bytes - d->written)
         return ex_part_too_large(d, err);
     d->length = head->length < 0 ? -1 : d->written + head->length;
-    return EXECUTR_OK;
+    return ex_room_check(d, err);
 }
 
 static int32_t on_begin(void *ctx, const ex_http_head *head)

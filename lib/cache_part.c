@@ -44,19 +44,27 @@ void ex_part_remove(ex_download *d)
     unlink(d->path.text);
 }
 
-executr_status ex_part_reset(ex_download *d, executr_error *err)
+static executr_status make_file(ex_download *d, executr_error *err)
 {
     static const int flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW;
 
+    d->fd = open(d->path.text, flags, 0600);
+    if (d->fd < 0)
+        return ex_cache_errno(err, errno, "cannot make", d->path.text);
+    return EXECUTR_OK;
+}
+
+executr_status ex_part_reset(ex_download *d, executr_error *err)
+{
     ex_part_remove(d);
     forget_bytes(d);
     executr_status st = ex_sha256_open(&d->hash, err);
     if (st)
         return st;
-    d->fd = open(d->path.text, flags, 0600);
-    if (d->fd < 0)
-        return ex_cache_errno(err, errno, "cannot make", d->path.text);
-    return EXECUTR_OK;
+    do {
+        st = make_file(d, err);
+    } while (st && ex_cache_make_room(d->cache, err));
+    return st;
 }
 
 /* Two lines: the URL and the version. */
@@ -180,7 +188,11 @@ executr_status ex_part_open(ex_download *d, executr_error *err)
 {
     char name[EX_SHA256_HEX + 8];
 
-    executr_status st = ex_cache_make_dirs(d->cache, err);
+    executr_status st;
+
+    do {
+        st = ex_cache_make_dirs(d->cache, err);
+    } while (st && ex_cache_make_room(d->cache, err));
     if (st)
         return st;
     ex_cache_join(d->cache, "tmp", d->entry->sha256, &d->path);

@@ -65,8 +65,9 @@ EXECUTR_API executr_status executr_cache_peek(
  * for a day and continued by the next get. E_MISMATCH: something else was
  * served and nothing was kept. E_TOO_LARGE, E_NOT_FOUND (HTTP 404, 410),
  * E_UNAVAILABLE, E_TIMEOUT (worth another try), E_PROTOCOL (no such server, or
- * an address that is refused), E_IO (with errno in native: ENOSPC for a full
- * disk).
+ * an address that is refused), E_IO (with errno in native: ENOSPC, EDQUOT or
+ * EFBIG for a full disk, a used-up quota or files that may not grow so long).
+ * E_TOO_LARGE is also for what can't fit on the disk however much is evicted.
  */
 EXECUTR_API executr_status executr_cache_get(
     executr_cache *cache, const char *sha256, const char *url,

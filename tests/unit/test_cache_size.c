@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* The binary cache: its size, full disks, and what crashes leave behind. */
+/* The binary cache: its size, and what crashes leave behind. */
 #include "support/cache_bench.h"
 
 #include <criterion/criterion.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -215,41 +213,4 @@ Test(cache_crash, t47_kill_in_the_middle_leaves_a_valid_cache, .timeout = 60)
         cr_assert_eq(count_files("tmp"), 0);
         cr_assert_eq(ex_fs_remove_tree(AT_FDCWD, cache_dir, &err), EXECUTR_OK);
     }
-}
-
-/* A tmpfs of 1 MiB in place of the cache's directory; 0 if that can't be. */
-static int mount_small_disk(void)
-{
-    executr_cache_free(cache);
-    if (mount("none", cache_dir, "tmpfs", 0, "size=1m") == 0)
-        return 1;
-    cache = open_cache();
-    cr_skip(
-        "SKIPPED: a full disk needs root to mount a tmpfs (%s)",
-        strerror(errno));
-    return 0;
-}
-
-Test(cache_size, t40_a_full_disk_evicts_first_and_then_says_so)
-{
-    executr_pin *pin;
-    if (!mount_small_disk())
-        return;
-    options.max_bytes = 100 * 1024 * KIB;
-    cache = open_cache();
-    binary a = serve_well('a', 600 * KIB);
-    binary b = serve_well('b', 700 * KIB);
-    binary c = serve_well('c', 2048 * KIB);
-
-    use(&a);
-    use(&b);
-    executr_status st = get(&c, &pin);
-    int32_t native = err.native;
-    cr_expect_eq(count_files("tmp"), 0);
-    executr_cache_free(cache);
-    cache = NULL;
-    umount(cache_dir);
-    cr_assert_eq(st, EXECUTR_E_IO, "%s", err.message);
-    cr_assert_eq(native, ENOSPC);
-    cr_assert(strstr(err.message, "full"), "%s", err.message);
 }
