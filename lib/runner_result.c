@@ -69,18 +69,14 @@ int64_t executr_result_max_rss_bytes(const executr_result *result)
     return result->max_rss_bytes;
 }
 
-static void say_signal(executr_result *result, int number)
+static void say_signal(executr_result *result, int number, int dumped)
 {
     const char *name = sigabbrev_np(number);
 
-    if (name)
-        snprintf(
-            result->message, sizeof result->message,
-            "killed by signal %d (SIG%s)", number, name);
-    else
-        snprintf(
-            result->message, sizeof result->message, "killed by signal %d",
-            number);
+    snprintf(
+        result->message, sizeof result->message, "killed by signal %d%s%s%s%s",
+        number, name ? " (SIG" : "", name ? name : "", name ? ")" : "",
+        dumped ? ", core dumped" : "");
 }
 
 static void say_stopped(ex_run *run, int32_t outcome)
@@ -118,7 +114,7 @@ void ex_result_ended(ex_run *run, int32_t code, int32_t value, int32_t stopped)
         result->exit_code = value;
     } else if (result->signal) {
         result->outcome = EXECUTR_OUTCOME_SIGNAL;
-        say_signal(result, value);
+        say_signal(result, value, code == CLD_DUMPED);
     } else {
         result->outcome = EXECUTR_OUTCOME_LOST;
         snprintf(

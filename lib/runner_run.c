@@ -187,7 +187,9 @@ static void reap_leader(executr_runner *runner, ex_run *run, int64_t now_us)
     if (wait4(run->pid, &status, WNOHANG | __WALL, &usage) == run->pid) {
         told = ex_init_report(&run->report_fd, &status, &usage);
         if (told)
-            code = WIFEXITED(status) ? CLD_EXITED : CLD_KILLED;
+            code = WIFEXITED(status)   ? CLD_EXITED
+                   : WCOREDUMP(status) ? CLD_DUMPED
+                                       : CLD_KILLED;
     }
     ex_run_forget_pid(runner, run);
     result->user_seconds = seconds(usage.ru_utime);

@@ -21,6 +21,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/timex.h>
 #include <sys/un.h>
@@ -212,6 +213,20 @@ static int show_status(const char *arg)
     return 0;
 }
 
+/* What the mount of a path forbids. */
+static int show_flags(const char *arg)
+{
+    struct statvfs info;
+
+    if (statvfs(arg, &info) != 0)
+        return errno;
+    printf(
+        "%s is%s%s%s\n", arg, info.f_flag & ST_RDONLY ? " read-only" : "",
+        info.f_flag & ST_NOSUID ? " nosuid" : "",
+        info.f_flag & ST_NODEV ? " nodev" : "");
+    return 0;
+}
+
 static int show_cwd(const char *arg)
 {
     char path[512];
@@ -257,6 +272,7 @@ static const struct {
     {"abstract", try_abstract},
     {"ids", show_ids},
     {"status", show_status},
+    {"flags", show_flags},
     {"cwd", show_cwd},
     {"pid", show_pid},
 };

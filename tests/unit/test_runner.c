@@ -191,6 +191,43 @@ Test(runner, t70_death_by_signal_is_no_exit)
     cr_expect_str_eq(e->message, "killed by signal 40");
 }
 
+/* Does this machine write core files where programs may have them? */
+static int dumps_core(void)
+{
+    int status = 0;
+    pid_t child = fork();
+
+    if (child == 0) {
+        signal(SIGABRT, SIG_DFL);
+        abort();
+    }
+    waitpid(child, &status, 0);
+    return WIFSIGNALED(status) && WCOREDUMP(status);
+}
+
+/* Each program says so itself; from basic on there are no core files. */
+Test(runner, t70_a_core_file_is_told)
+{
+    const struct rlimit most = {RLIM_INFINITY, RLIM_INFINITY};
+    executr_program program = EXECUTR_PROGRAM_INIT;
+
+    cr_assert_eq(chdir(in_home("")), 0);
+    if (setrlimit(RLIMIT_CORE, &most) != 0 || !dumps_core())
+        cr_skip_test("this machine writes no core files");
+    const end *e = run(ARGS("raise", "6"));
+    cr_expect_str_eq(e->message, "killed by signal 6 (SIGABRT)");
+    program.path = job_path();
+    program.name = "dumps";
+    program.isolation = EXECUTR_ISOLATION_NONE;
+    program.arguments = ARGS("raise", "6");
+    program.argument_count = 2;
+    cr_assert_eq(start_program(9, &program), EXECUTR_OK);
+    wait_for_ends(2);
+    cr_expect_eq(ends[1].outcome, EXECUTR_OUTCOME_SIGNAL);
+    cr_expect_str_eq(
+        ends[1].message, "killed by signal 6 (SIGABRT), core dumped");
+}
+
 static void expect_exec_failed(const end *e, const char *why)
 {
     cr_expect_eq(e->outcome, EXECUTR_OUTCOME_EXEC_FAILED);
@@ -240,6 +277,17 @@ Test(runner, t71_longest_argument_and_one_more)
     cr_expect_eq(run(ARGS("exit", "0", longest))->exit_code, 0);
     longest[131071] = 'x';
     expect_exec_failed(run(ARGS("exit", "0", longest)), "too long");
+}
+
+Test(runner, t71_more_in_all_than_the_kernel_takes)
+{
+    static char text[131072];
+    const char *arguments[200] = {"exit", "0"};
+
+    memset(text, 'x', 131071);
+    for (size_t i = 2; i < 199; i++)
+        arguments[i] = text;
+    expect_exec_failed(run(arguments), "too long");
 }
 
 Test(runner, t73_program_can_not_gain_privileges)

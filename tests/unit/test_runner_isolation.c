@@ -5,7 +5,6 @@
 #include <executr/job.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -13,83 +12,11 @@
 #include <unistd.h>
 
 #include "runner.h"
+#include "support/attack.h"
 #include "support/home.h"
 #include "support/programs.h"
 
-static executr_runner_options options;
-
-/* A runner of its own for each test, with options of its own. */
-static void prepare(void)
-{
-    options = (executr_runner_options)EXECUTR_RUNNER_OPTIONS_INIT;
-    make_home();
-    options.work_directory = in_home("work");
-}
-
-static void finish(void)
-{
-    executr_runner_free(runner);
-    runner = NULL;
-    drop_home();
-}
-
-TestSuite(runner_isolation, .init = prepare, .fini = finish);
-
-static void open_it(void)
-{
-    static char work[256];
-
-    snprintf(work, sizeof work, "%s", in_home("work"));
-    options.work_directory = work;
-    open_runner_with(&options);
-}
-
-static int needs_root(void)
-{
-    if (geteuid() == 0)
-        return 0;
-    cr_skip_test("this needs root");
-    return 1;
-}
-
-/* What the attacker says to these tries, on a level. */
-static const char *attack_at(int32_t level, const char *const *tries)
-{
-    executr_program program = EXECUTR_PROGRAM_INIT;
-    size_t before = end_count;
-    char name[32];
-
-    snprintf(name, sizeof name, "job-%zu", before);
-    program.path = TEST_ATTACKER;
-    program.name = name;
-    program.isolation = level;
-    program.arguments = tries;
-    while (tries[program.argument_count])
-        program.argument_count++;
-    executr_status st = start_program(before + 1, &program);
-    cr_assert_eq(st, EXECUTR_OK, "%s", st ? err.message : "");
-    wait_for_ends(before + 1);
-    const end *e = &ends[before % ENDS];
-    cr_assert_eq(e->outcome, EXECUTR_OUTCOME_EXIT, "%s", e->message);
-    cr_assert_eq(e->exit_code, 0);
-    return e->out;
-}
-
-static void expect_line(const char *out, const char *format, ...)
-{
-    char line[512] = "\n";
-    char all[8192];
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(line + 1, sizeof line - 2, format, args);
-    va_end(args);
-    strcat(line, "\n");
-    snprintf(all, sizeof all, "\n%s", out);
-    cr_expect(
-        strstr(all, line), "no line '%.*s' in:\n%s", (int)strlen(line) - 2,
-        line + 1, out);
-}
+TestSuite(runner_isolation, .init = prepare_attack, .fini = close_attack);
 
 /* ---- Users. */
 
@@ -337,19 +264,6 @@ Test(runner_isolation, t69_programs_go_before_an_executor_that_is_not_dumpable)
 }
 
 /* ---- standard and strict. */
-
-/* 1 if this machine can't have the level, said aloud. */
-static int lacks(int32_t level)
-{
-    uint32_t offer = level == EXECUTR_ISOLATION_STRICT ? EXECUTR_OFFER_STRICT
-                                                       : EXECUTR_OFFER_STANDARD;
-
-    open_it();
-    if (executr_runner_offers(runner) & offer)
-        return 0;
-    cr_skip_test("%s", executr_runner_abilities(runner));
-    return 1;
-}
 
 /* What both levels promise. */
 static void expect_caged(const char *out)

@@ -15,6 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/time.h"
+#include "runner.h"
 #include "support/home.h"
 #include "support/programs.h"
 
@@ -46,6 +48,25 @@ Test(runner_tree, t64_grandchild_holding_the_pipe_cannot_hold_the_job)
     cr_expect_eq(e->exit_code, 7);
     cr_expect_str_eq(e->out, "said");
     cr_expect(is_gone("pid"));
+}
+
+/* As a process can that was handed the descriptor, and is no descendant. */
+Test(runner_tree, t64_a_foreign_process_holds_the_job_for_two_seconds)
+{
+    char path[64];
+
+    cr_assert_eq(start(1, ARGS("wait", in_home("go"))), EXECUTR_OK);
+    snprintf(path, sizeof path, "/proc/%d/fd/1", (int)runner->runs->pid);
+    int held = open(path, O_WRONLY | O_CLOEXEC);
+    cr_assert_geq(held, 0);
+    make_file("go", "");
+    int64_t begun = ex_monotonic_us();
+    wait_for_ends(1);
+    int64_t waited_ms = (ex_monotonic_us() - begun) / 1000;
+    cr_expect_eq(ends[0].outcome, EXECUTR_OUTCOME_EXIT);
+    cr_expect_eq(ends[0].exit_code, 0);
+    cr_expect(waited_ms >= 1900 && waited_ms < 20000, "%d ms", (int)waited_ms);
+    close(held);
 }
 
 Test(runner_tree, t65_daemon_holding_the_pipe_is_killed)

@@ -260,7 +260,7 @@ static void let_files_grow(int may)
 }
 
 /* As on a full disk. */
-Test(worker_spool, spool_that_fails_costs_no_result_and_stops_claims)
+Test(worker_spool, t40_spool_that_fails_costs_no_result_and_stops_claims)
 {
     answer("POST", "/api/v1/jobs/report", 200, TAKEN);
     offer(1, "first");
