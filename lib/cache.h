@@ -137,6 +137,7 @@ executr_status ex_cache_errno(
 void ex_cache_join(
     const executr_cache *cache, const char *directory, const char *name,
     ex_cache_path *out);
+/* Make what is missing of them; E_IO when one is not ours alone. */
 executr_status ex_cache_make_dirs(executr_cache *cache, executr_error *err)
     EXECUTR_CHECKED;
 

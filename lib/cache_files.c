@@ -56,6 +56,34 @@ void ex_cache_join(
         out->text, sizeof out->text, "%s/%s/%s", cache->root, directory, name);
 }
 
+/* Whoever else may write there could swap what runs, or follow our names to
+ * where a link leads. */
+static executr_status check_dir(const char *path, executr_error *err)
+{
+    struct stat info;
+
+    if (lstat(path, &info) != 0)
+        return ex_cache_errno(err, errno, "cannot look at", path);
+    if (!S_ISDIR(info.st_mode))
+        return ex_fail(
+            err, EXECUTR_E_IO,
+            "%s of the cache is a link, not a directory: remove it, or choose "
+            "another cache directory",
+            path);
+    if (info.st_uid != geteuid())
+        return ex_fail(
+            err, EXECUTR_E_IO,
+            "%s of the cache belongs to user %u, not to user %u who runs this: "
+            "run as that user, or choose another cache directory",
+            path, (unsigned)info.st_uid, (unsigned)geteuid());
+    if (info.st_mode & 077)
+        return ex_fail(
+            err, EXECUTR_E_IO,
+            "%s of the cache is open to others (mode %o): chmod 700 it", path,
+            (unsigned)info.st_mode & 07777);
+    return EXECUTR_OK;
+}
+
 executr_status ex_cache_make_dirs(executr_cache *cache, executr_error *err)
 {
     static const char *const names[] = {"objects", "tmp", "locks"};
@@ -63,8 +91,11 @@ executr_status ex_cache_make_dirs(executr_cache *cache, executr_error *err)
     executr_status st = EXECUTR_OK;
 
     for (size_t i = 0; !st && i < sizeof names / sizeof names[0]; i++) {
-        ex_cache_join(cache, names[i], "", &path);
+        (void)snprintf(
+            path.text, sizeof path.text, "%s/%s", cache->root, names[i]);
         st = ex_fs_mkdirs(path.text, 0700, err);
+        if (!st)
+            st = check_dir(path.text, err);
     }
     return st;
 }

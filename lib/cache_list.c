@@ -150,6 +150,24 @@ executr_status executr_cache_verify(
     return st;
 }
 
+static executr_status prune_one(
+    executr_cache *cache, ex_cached *item, int64_t *over, executr_error *err)
+{
+    int evicted;
+
+    if (item->state == EXECUTR_CACHED_FETCHING)
+        return EXECUTR_OK;
+    executr_status st = ex_cache_evict_one(cache, item, &evicted, err);
+    if (!evicted)
+        return st;
+    *over -= item->size;
+    if (item->state == EXECUTR_CACHED_READY)
+        count_out(cache, item);
+    item->state = EXECUTR_CACHED_REMOVED;
+    item->pinned = 0;
+    return st;
+}
+
 executr_status executr_cache_prune(
     executr_cache *cache, int64_t max_bytes, executr_cached **out,
     executr_error *err)
@@ -164,19 +182,9 @@ executr_status executr_cache_prune(
     ex_survey *s = &(*out)->all;
     int64_t over = s->bytes + s->fetched - max_bytes;
     for (size_t i = 0; over > 0 && i < s->count; i++) {
-        ex_cached *item = &s->items[i];
-        executr_status one = EXECUTR_OK;
-        int evicted = 0;
-        if (item->state != EXECUTR_CACHED_FETCHING)
-            one = ex_cache_evict_one(cache, item, &evicted, st ? NULL : err);
+        executr_status one =
+            prune_one(cache, &s->items[i], &over, st ? NULL : err);
         st = st ? st : one;
-        if (!evicted)
-            continue;
-        over -= item->size;
-        if (item->state == EXECUTR_CACHED_READY)
-            count_out(cache, item);
-        item->state = EXECUTR_CACHED_REMOVED;
-        item->pinned = 0;
     }
     if (st) {
         executr_cached_free(*out);

@@ -35,12 +35,13 @@ static executr_status set_root(
 {
     char real[PATH_MAX];
     ex_buf path;
+    int fd = -1;
 
     ex_buf_init(&path, EX_BUF_UNLIMITED);
     executr_status st =
         ex_fs_expand(&path, directory ? directory : DEFAULT_DIRECTORY, err);
     if (!st)
-        st = ex_fs_mkdirs(path.data, 0700, err);
+        st = ex_fs_open_own("cache directory", path.data, &fd, err);
     if (st)
         goto done;
     if (!realpath(path.data, real))
@@ -52,6 +53,8 @@ static executr_status set_root(
     else
         st = ex_strdup(&cache->root, real, err);
 done:
+    if (fd >= 0)
+        close(fd);
     ex_buf_clear(&path);
     return st;
 }

@@ -31,6 +31,8 @@ typedef struct executr_cache_options {
     {sizeof(executr_cache_options), 0, NULL, 0, 0, 0, {NULL, NULL}, 0}
 /* clang-format on */
 
+/* E_IO when the directory is not this user's, others may write to it, or look
+ * into what is in it. */
 EXECUTR_API executr_status executr_cache_open(
     const executr_cache_options *options, executr_cache **out,
     executr_error *err) EXECUTR_CHECKED;

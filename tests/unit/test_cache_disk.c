@@ -67,7 +67,7 @@ static void expect_failure(
 
 Test(cache_disk, t40_a_full_disk_evicts_the_least_recently_used)
 {
-    if (!mount_disk("size=3m"))
+    if (!mount_disk("size=3m,mode=0700"))
         return;
     binary a = serve_well('a', 5 * MIB / 4);
     binary b = serve_well('b', MIB);
@@ -83,7 +83,7 @@ Test(cache_disk, t40_a_full_disk_evicts_the_least_recently_used)
 
 Test(cache_disk, t40_what_can_never_fit_evicts_nothing)
 {
-    if (!mount_disk("size=3m"))
+    if (!mount_disk("size=3m,mode=0700"))
         return;
     binary a = serve_well('a', MIB);
     binary b = serve_well('b', 5 * MIB);
@@ -98,7 +98,7 @@ Test(cache_disk, t40_what_can_never_fit_evicts_nothing)
 
 Test(cache_disk, t40_what_never_says_its_length_evicts_others_once)
 {
-    if (!mount_disk("size=3m"))
+    if (!mount_disk("size=3m,mode=0700"))
         return;
     binary a = serve_well('a', MIB);
     binary b = serve_unsized('b', 5 * MIB);
@@ -115,7 +115,7 @@ Test(cache_disk, t40_what_never_says_its_length_evicts_others_once)
 
 Test(cache_disk, t40_what_fits_when_others_are_done_is_not_too_large)
 {
-    if (!mount_disk("size=3m"))
+    if (!mount_disk("size=3m,mode=0700"))
         return;
     binary a = serve_well('a', 2 * MIB);
     binary b = serve_well('b', MIB / 4);
@@ -158,7 +158,7 @@ static void wait_for_bytes(const binary *b)
 Test(cache_disk, t40_a_disk_that_others_fill_evicts_nothing_in_vain)
 {
     int status;
-    if (!mount_disk("size=4m"))
+    if (!mount_disk("size=4m,mode=0700"))
         return;
     binary a = serve_well('a', MIB);
     binary b =
@@ -177,12 +177,12 @@ Test(cache_disk, t40_a_disk_that_others_fill_evicts_nothing_in_vain)
 /* Every file and directory that a fetch makes is once the one too many. */
 Test(cache_disk, t40_no_inodes_evict_too)
 {
-    if (!mount_disk("size=3m"))
+    if (!mount_disk("size=3m,mode=0700"))
         return;
     for (int inodes = 10; inodes < 16; inodes++) {
         char limit[40];
         executr_cache_free(cache);
-        snprintf(limit, sizeof limit, "size=3m,nr_inodes=%d", inodes);
+        snprintf(limit, sizeof limit, "size=3m,mode=0700,nr_inodes=%d", inodes);
         cr_assert_eq(mount("none", cache_dir, "tmpfs", 0, limit), 0);
         cache = open_cache();
         binary a = serve_well('a', 4 * KIB);
@@ -212,7 +212,7 @@ Test(cache_disk, t40_a_used_up_quota_evicts_too)
 /* An executor goes out of service only for what eviction can't mend. */
 Test(cache_disk, t40_a_disk_full_of_unused_binaries_is_ready)
 {
-    if (!mount_disk("size=4m"))
+    if (!mount_disk("size=4m,mode=0700"))
         return;
     binary a = serve_well('a', 7 * MIB / 2);
 

@@ -191,7 +191,7 @@ Test(worker_fetch, cache_and_work_directory_on_separate_volumes)
 
     snprintf(cache, sizeof cache, "%s", options.cache_directory);
     cr_assert_eq(mkdir(cache, 0700), 0);
-    if (mount("none", cache, "tmpfs", 0, "size=64m") != 0) {
+    if (mount("none", cache, "tmpfs", 0, "size=64m,mode=0700") != 0) {
         cr_skip(
             "SKIPPED: a second volume needs root to mount a tmpfs (%s)",
             strerror(errno));
