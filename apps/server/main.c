@@ -91,6 +91,7 @@ static sigset_t block_signals(void)
         sigaddset(&signals, end_signals[i]);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error */
     return signals;
 }
 

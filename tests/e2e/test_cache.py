@@ -7,6 +7,7 @@ import http.server
 import json
 import pathlib
 import shutil
+import subprocess
 import tempfile
 import threading
 
@@ -20,10 +21,10 @@ MIB = 1 << 20
 
 class Shelf:
     """A web server with one binary, which counts what it is asked for and can
-    stop in the middle of the first answer."""
+    stop in the middle of the first answer, or not say how long one is."""
 
-    def __init__(self, body, stop_at=None):
-        self.body, self.stop_at = body, stop_at
+    def __init__(self, body, stop_at=None, sized=True):
+        self.body, self.stop_at, self.sized = body, stop_at, sized
         self.sha256 = hashlib.sha256(body).hexdigest()
         self.requests, self.lock = [], threading.Lock()
         self.stopped, self.go_on = threading.Event(), threading.Event()
@@ -50,7 +51,8 @@ class Shelf:
             first = len(self.requests) == 1
         start = int(asked[6:-1]) if asked else 0
         request.send_response(206 if asked else 200)
-        request.send_header("Content-Length", str(len(self.body) - start))
+        if self.sized:
+            request.send_header("Content-Length", str(len(self.body) - start))
         request.send_header("ETag", '"1"')
         if asked:
             request.send_header("Content-Range", f"bytes {start}-"
@@ -164,6 +166,25 @@ def test_binary_larger_than_the_cache_runs(sqlite_lab, shelf):
     executor = lab.executor(api.url, "--max-cache-size", "1", *FAST)
     must_print(api, submit(api, one), "well\n")
     until(lambda: not objects(executor.cache), "what is too large was removed")
+
+
+def test_t40_files_that_may_not_grow(sqlite_lab, shelf):
+    """The executor lives on, and its programs find the signal as it was."""
+    lab = sqlite_lab
+    long = shelf(program("echo well", 3 * MIB), sized=False)
+    short = shelf(program("exec head -c 3000000 /dev/zero >file", 5000))
+    api = lab.server().api
+    executor = lab.executor(api.url, *FAST)
+    subprocess.run(["prlimit", "--pid", str(executor.pid),
+                    f"--fsize={2 * MIB}:"], check=True)
+    job, = submit(api, long)
+    # Once as a shortage of the machine, and then it is known to be too long.
+    job = api.wait(job)
+    assert job["outcome"] == "fetch_failed" and len(long.requests) == 2, job
+    assert str(2 * MIB) in job["error_message"], job
+    job = api.wait(submit(api, short)[0])
+    assert "SIGXFSZ" in job["error_message"], job
+    assert executor.stop() == 0
 
 
 def test_cache_and_work_directory_on_two_volumes(sqlite_lab, shelf, tmp_path):

@@ -63,6 +63,7 @@ Test(runner, t50_program_starts_with_default_signals)
     sigset_t blocked;
 
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
     sigfillset(&blocked);
     pthread_sigmask(SIG_SETMASK, &blocked, NULL);
     const end *e = run(ARGS("state"));
