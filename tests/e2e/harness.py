@@ -322,6 +322,12 @@ class Executor(Program):
             *flags, env=env, user=user)
         self.id = self.wait_for("executor started")["executor_id"]
 
+    def lacks(self, level):
+        """What it says of a level of isolation that it can't give, or ""."""
+        said = [record.get("ability", "") for record in self.records()]
+        said = "; ".join(text for text in said if "isolation: " in text)
+        return said if f"no {level}" in said else ""
+
 
 class Cli:
     """The executr command, on a server."""

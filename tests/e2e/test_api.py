@@ -123,14 +123,14 @@ def test_bad_submissions_are_400_and_name_the_field(api, change, field):
     ("/jobs", {**GOOD, "type": "x" * 129}, "type", "128"),
     ("/jobs/claim", {"executor_id": "e", "executor_ip": "i",
                      "types": ["t"] * 101}, "types", "100")])
-def test_too_many_name_the_limit(api, path, body, field, limit):
+def test_t71_too_many_name_the_limit(api, path, body, field, limit):
     answer = api.post(path, body)
     assert answer.status in (400, 413), answer
     assert answer.json["context"]["field"] == field
     assert limit in answer.json["error"]
 
 
-def test_too_large_arguments_are_refused_with_the_limit(api):
+def test_t71_too_large_arguments_are_refused_with_the_limit(api):
     fits = api.post("/jobs", {**GOOD, "arguments": ["x" * 131071]})
     assert fits.status == 201
     answer = api.post("/jobs", {**GOOD, "arguments": ["x" * 131072]})

@@ -43,7 +43,7 @@ def run(system):
     return run
 
 
-def test_exactly_the_environment_that_was_given(run):
+def test_t50_exactly_the_environment_that_was_given(run):
     value = "a b\n=ü$(no)"
     job, out = run("cat /proc/self/environ", env_variables={
         "K": value, "EMPTY": ""})
@@ -85,7 +85,7 @@ def test_the_arguments_reach_it_unchanged(run):
     assert out.decode().split("\0")[:-1] == given
 
 
-def test_a_fresh_directory_that_is_gone_afterwards(run, system):
+def test_t75_a_fresh_directory_that_is_gone_afterwards(run, system):
     text = "ls -A; pwd; mkdir -p a/b; touch a/b/c; chmod 0 a/b/c; chmod 500 a"
     _, first = run(text)
     _, second = run(text)
@@ -96,7 +96,7 @@ def test_a_fresh_directory_that_is_gone_afterwards(run, system):
         harness.until(lambda: not os.path.exists(place), "removed")
 
 
-def test_only_three_descriptors_and_no_terminal(run):
+def test_t49_only_three_descriptors_and_no_terminal(run):
     _, out = run("readlink /proc/self/fd/0; ls /proc/self/fd; cat; "
                  "cut -d' ' -f7 /proc/self/stat")
     lines = out.decode().split()
@@ -104,34 +104,38 @@ def test_only_three_descriptors_and_no_terminal(run):
     assert set(lines[1:-1]) <= {"0", "1", "2", "3"} and lines[-1] == "0"
 
 
-def test_signals_are_as_a_program_expects_them(run):
+def test_t50_signals_are_as_a_program_expects_them(run):
     _, out = run("grep -E '^Sig(Blk|Ign)' /proc/self/status")
     for line in out.decode().splitlines():
         assert int(line.split()[1], 16) == 0, line
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 126, 127, 200, 255])
-def test_exit_codes(run, code):
+def test_t70_exit_codes(run, code):
     job, _ = run(f"exit {code}")
     assert job["exit_code"] == code and job["outcome"] == "exit"
     assert job["status"] == ("failed" if code else "completed")
 
 
 @pytest.mark.parametrize("number", [6, 9, 11, 15])
-def test_deaths_by_signal(run, number):
+def test_t70_deaths_by_signal(run, number):
     job, _ = run(f"kill -{number} $$")
     assert job["outcome"] == "signal" and job["signal"] == number
     assert "exit_code" not in job and job["error_message"]
 
 
-def test_any_bytes_come_back(run):
+def test_t62_any_bytes_come_back(run):
     job, out = run("printf 'nul \\0 bad \\377\\376 cut \\303'; printf 'x' >&2")
     assert out == b"nul \0 bad \xff\xfe cut \xc3"
     assert "\0" in job["stdout"] and "\ufffd" in job["stdout"]
     assert job["stderr"] == "x"
+    # Half of a surrogate pair, and a terminal's language.
+    job, out = run("printf '\\355\\240\\200 \\033[31m'")
+    assert out == b"\xed\xa0\x80 \x1b[31m"
+    assert "\ufffd" in job["stdout"] and job["stdout"].endswith(" \x1b[31m")
 
 
-def test_long_output_keeps_head_and_tail(run):
+def test_t60_long_output_keeps_head_and_tail(run):
     job, out = run("seq 1 200000")
     assert job["status"] == "completed"
     assert len(out) <= 65536 + HEADROOM
@@ -146,7 +150,7 @@ def test_long_output_keeps_head_and_tail(run):
     assert str(200000 - 500 - len(tail)) in lines[500]
 
 
-def test_one_endless_line_is_cut_between_characters(run):
+def test_t61_one_endless_line_is_cut_between_characters(run):
     job, out = run("head -c 300000 /dev/zero | sed 's/\\x0/ü/g'")
     assert job["status"] == "completed"
     assert len(out) <= 65536 + HEADROOM
@@ -154,7 +158,7 @@ def test_one_endless_line_is_cut_between_characters(run):
     assert out.startswith("üü".encode()) and out.endswith("üü".encode())
 
 
-def test_much_output_does_not_grow_the_executor(run, system):
+def test_t60_much_output_does_not_grow_the_executor(run, system):
     def memory():
         with open(f"/proc/{system.worker.pid}/status") as status:
             return next(int(line.split()[1]) for line in status
@@ -167,18 +171,36 @@ def test_much_output_does_not_grow_the_executor(run, system):
     assert memory() - before < 32768
 
 
-def test_a_grandchild_that_keeps_the_output_open_dies(run, system):
+def skip_without(system, level):
+    if system.worker.lacks(level):
+        pytest.skip(f"not to be had here: {system.worker.lacks(level)}")
+
+
+LEVELS = ["none", "basic", "standard", "strict"]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_t64_a_grandchild_that_keeps_the_output_open_dies(run, system, level):
+    skip_without(system, level)
     started = time.monotonic()
-    job, out = run("setsid sleep 3333 & echo started")
+    seconds = f"333{LEVELS.index(level)}"
+    job, out = run(f"setsid sleep {seconds} & echo started", isolation=level)
     assert job["status"] == "completed" and out == b"started\n"
     assert time.monotonic() - started < 30
-    harness.until(lambda: not alive("sleep", "3333"), "it was killed")
+    harness.until(lambda: not alive("sleep", seconds), "it was killed")
 
 
-def test_a_daemon_dies_with_its_job(run):
-    job, _ = run("(setsid sh -c 'sleep 4444 >/dev/null 2>&1 </dev/null &' &)")
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("keeps", [True, False])
+def test_t65_a_daemon_dies_with_its_job(run, system, level, keeps):
+    """Forked twice, in a session of its own, with and without our stdout."""
+    skip_without(system, level)
+    seconds = f"44{LEVELS.index(level)}{int(keeps)}"
+    closed = "" if keeps else ">/dev/null 2>&1 </dev/null"
+    job, _ = run(f"(setsid sh -c 'sleep {seconds} {closed} &' &)\n"
+                 "sleep 0.2", isolation=level)
     assert job["status"] == "completed"
-    harness.until(lambda: not alive("sleep", "4444"), "it was killed")
+    harness.until(lambda: not alive("sleep", seconds), "it was killed")
 
 
 def alive(*words):
@@ -218,7 +240,7 @@ def test_what_can_not_be_fetched_fails_with_words(system):
     assert "127.0.0.1" in done["error_message"]
 
 
-def test_many_jobs_leave_nothing_behind(system):
+def test_t79_many_jobs_leave_nothing_behind(system):
     api = system.main.api
     sha256 = api.upload(system.script('printf "%s" "$1"'))
     descriptors = system.worker.descriptors()

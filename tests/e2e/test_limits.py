@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: MIT
 """Limits through the whole system: asked for by HTTP, told in the record."""
 
+import os
 import pathlib
+import shutil
+import tempfile
 
 import pytest
+
+import harness
 
 FAST = ("--heartbeat-interval", "500ms", "--poll-interval", "200ms")
 FILL = "dd if=/dev/zero of=big bs=1M count=3"
@@ -49,6 +54,42 @@ def test_t80_what_is_enforced_is_said_at_start(system):
     for what in ("end of a program: its session", "memory_mb: ",
                  "cpu_seconds: ", "max_processes: ", "max_file_mb: "):
         assert any(line.startswith(what) for line in said), said
+
+
+@pytest.fixture
+def place():
+    """A directory that any user can get at, as a test's own is not."""
+    made = pathlib.Path(tempfile.mkdtemp(prefix="executr-limits."))
+    made.chmod(0o777)
+    yield made
+    shutil.rmtree(made)
+
+
+def test_t80_a_job_waits_for_an_executor_that_can_enforce_it(
+        sqlite_lab, place):
+    """Of nobody's executor, who may write no control group, hard limits can
+    not be had: it runs other jobs, and never one that demands them."""
+    lab = sqlite_lab
+    if os.geteuid() != 0:
+        pytest.skip("this needs root, to be root and somebody else in turn")
+    api = lab.server().api
+    weak = lab.executor(api.url, *FAST, base=place / "weak", user="nobody",
+                        env=harness.environment(place))
+    if not weak.lacks("strict"):
+        pytest.skip("any user may write control groups here")
+    sha256 = api.upload(harness.JOBS / "job")
+    spec = {"type": "t", "binary_sha256": sha256, "arguments": ["exit", "0"]}
+    hard = api.post("/jobs", {**spec, "isolation": "strict"}).json["id"]
+    for _ in range(3):
+        easy = api.post("/jobs", spec).json["id"]
+        assert api.wait(easy)["executor_id"] == weak.id
+    assert api.job(hard)["status"] == "pending"
+    assert not api.job(hard)["attempts"]
+    strong = lab.executor(api.url, *FAST)
+    if strong.lacks("strict"):
+        pytest.skip(f"root can't enforce it here: {strong.lacks('strict')}")
+    done = api.wait(hard)
+    assert done["status"] == "completed" and done["executor_id"] == strong.id
 
 
 def test_t69_too_much_memory_is_oom(run, system):

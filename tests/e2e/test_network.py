@@ -138,6 +138,27 @@ def test_t31_without_heartbeats_a_result_after_takeover_is_refused(lab):
     invariants.check(lab.store)
 
 
+def test_t32_a_result_whose_answer_is_lost_is_told_again_and_counts_once(lab):
+    server = lab.server("--heartbeat-timeout", "60s")
+    gated, proxy = Gated(lab, server), lab.proxy(server)
+    worker = lab.executor(proxy.url, *FAST)
+    job, token = gated.submit()
+    gated.started(token)
+    proxy.cut(DOWN)
+    gated.open(token)
+    done = server.api.wait(job)
+    assert done["status"] == "completed"
+    proxy.heal(reset=True)
+    worker.wait_for("cannot report jobs, trying again")
+    after, token = gated.submit()
+    gated.open(token)
+    assert server.api.wait(after)["executor_id"] == worker.id
+    assert worker.stop() == 0
+    assert not refused(worker), "what is told again is no news"
+    assert server.api.job(job) == done and len(done["attempts"]) == 1
+    invariants.check(lab.store)
+
+
 @pytest.mark.long
 def test_t33_a_job_whose_claim_was_not_heard_of_comes_back(lab):
     """The claim is answered into a dead network. The executor, back, does not
