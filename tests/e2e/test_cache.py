@@ -175,8 +175,11 @@ def test_t40_files_that_may_not_grow(sqlite_lab, shelf):
     short = shelf(program("exec head -c 3000000 /dev/zero >file", 5000))
     api = lab.server().api
     executor = lab.executor(api.url, *FAST)
-    subprocess.run(["prlimit", "--pid", str(executor.pid),
-                    f"--fsize={2 * MIB}:"], check=True)
+
+    def let_files_grow_to(size):
+        subprocess.run(["prlimit", "--pid", str(executor.pid),
+                        f"--fsize={size}:"], check=True)
+    let_files_grow_to(2 * MIB)
     job, = submit(api, long)
     # Once as a shortage of the machine, and then it is known to be too long.
     job = api.wait(job)
@@ -184,6 +187,14 @@ def test_t40_files_that_may_not_grow(sqlite_lab, shelf):
     assert str(2 * MIB) in job["error_message"], job
     job = api.wait(submit(api, short)[0])
     assert "SIGXFSZ" in job["error_message"], job
+    # Not even its log, which is a file here, may grow.
+    let_files_grow_to(0)
+    well = shelf(program("echo well", 6000))
+    job, = submit(api, well)
+    until(lambda: any(a["status"] == "released"
+                      for a in api.job(job)["attempts"]), "it was given back")
+    let_files_grow_to("unlimited")
+    must_print(api, [job], "well\n")
     assert executor.stop() == 0
 
 
