@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/time.h"
 #include "runner.h"
 #include "support/freezer.h"
 #include "support/home.h"
@@ -68,6 +69,29 @@ Test(runner_limits, t67_a_stopped_program_is_killed)
     wait_for_ends(1);
     cr_expect_eq(ends[0].outcome, EXECUTR_OUTCOME_CANCELLED);
     cr_expect_eq(ends[0].signal, SIGKILL);
+}
+
+/* Until SIGKILL, in milliseconds, of a program that was just told to end. */
+static int64_t grace_of(int64_t asked_ms)
+{
+    limited.kill_grace_ms = asked_ms;
+    cr_assert_eq(start_limited(ARGS("sleep")), EXECUTR_OK);
+    const ex_run *run = runner->runs;
+    int64_t before = ex_monotonic_us();
+    executr_runner_stop(
+        runner, 1000 + end_count, EXECUTR_OUTCOME_CANCELLED, -1);
+    int64_t grace = (run->kill_at_us - before) / 1000;
+    wait_for_ends(end_count + 1);
+    return grace;
+}
+
+Test(runner_limits, t66_grace_is_ten_seconds_or_what_the_job_says)
+{
+    int64_t usual = grace_of(0);
+    int64_t own = grace_of(500);
+
+    cr_expect(usual >= 10000 && usual < 15000, "%d ms", (int)usual);
+    cr_expect(own >= 500 && own < 5000, "%d ms", (int)own);
 }
 
 /* ---- What is asked for. */
