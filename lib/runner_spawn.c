@@ -183,11 +183,17 @@ EX_CHILD_CODE static int execute(const ex_launch *launch)
         if (number != EACCES || !launch->iso->user.set)
             return number;
     }
-    /* ENOENT: a script, whose interpreter could not reach it either. */
     syscall(
         SYS_execveat, PROGRAM_FD, "", launch->argv, launch->envp,
         AT_EMPTY_PATH);
-    return errno == ENOENT || errno == EBADF ? number : errno;
+    if (errno == EBADF)
+        return number;
+    /* A script, whose interpreter has to read it by this very descriptor. */
+    if (errno == ENOENT && syscall(SYS_fcntl, PROGRAM_FD, F_SETFD, 0) == 0)
+        syscall(
+            SYS_execveat, PROGRAM_FD, "", launch->argv, launch->envp,
+            AT_EMPTY_PATH);
+    return errno;
 }
 
 EX_CHILD_CODE static int child_main(void *arg)

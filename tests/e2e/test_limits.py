@@ -92,6 +92,23 @@ def test_t80_a_job_waits_for_an_executor_that_can_enforce_it(
     assert done["status"] == "completed" and done["executor_id"] == strong.id
 
 
+def test_t73_programs_run_as_the_user_that_root_names(sqlite_lab, place):
+    lab = sqlite_lab
+    if os.geteuid() != 0:
+        pytest.skip("only root runs programs as somebody else")
+    api = lab.server().api
+    worker = lab.executor(
+        api.url, *FAST, "--run-as", "nobody", base=place / "base")
+    sha256 = api.upload(lab.script("id -u; touch mine; ls -l mine >&2"))
+    job = api.post("/jobs", {
+        "type": "t", "binary_sha256": sha256,
+        "env_variables": {"PATH": "/usr/bin:/bin"}}).json["id"]
+    done = api.wait(job)
+    assert done["status"] == "completed", done
+    assert done["stdout"] == "65534\n" and "nobody" in done["stderr"]
+    assert worker.stop() == 0
+
+
 def test_t69_too_much_memory_is_oom(run, system):
     said = [record.get("ability", "") for record in system.worker.records()]
     if not any(line.startswith("memory_mb: by control group")

@@ -77,6 +77,38 @@ Test(runner_isolation, a_user_need_not_reach_the_file_by_its_path)
     expect_line(ends[0].out, "user 65534 group 65534 groups 65534");
 }
 
+static const end *run_hidden_script(const char *name, const char *text)
+{
+    static char path[512];
+    executr_program program = EXECUTR_PROGRAM_INIT;
+    size_t before = end_count;
+
+    make_file(name, text);
+    snprintf(path, sizeof path, "%s", in_home(name));
+    cr_assert_eq(chmod(path, 0555), 0);
+    program.path = path;
+    program.name = "script";
+    cr_assert_eq(start_program(1, &program), EXECUTR_OK);
+    wait_for_ends(before + 1);
+    return &ends[before % ENDS];
+}
+
+Test(runner_isolation, t73_a_user_need_not_reach_a_script_by_its_path)
+{
+    if (needs_root())
+        return;
+    cr_assert_eq(mkdir(in_home("cache"), 0700), 0);
+    options.run_as = "nobody";
+    open_it();
+    const end *e =
+        run_hidden_script("cache/script", "#!/bin/sh\n/usr/bin/id -u\n");
+    cr_expect_str_eq(e->out, "65534\n", "%s%s", e->message, e->err);
+    e = run_hidden_script("cache/odd", "#!/no/such/shell\n");
+    cr_expect_eq(e->outcome, EXECUTR_OUTCOME_EXEC_FAILED);
+    cr_expect(strstr(e->message, "No such file") != NULL, "%s", e->message);
+    cr_expect(strstr(e->message, "/no/such/shell") != NULL, "%s", e->message);
+}
+
 static void expect_refused(const char *user, const char *words)
 {
     char work[256];

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -182,6 +183,24 @@ Test(runner_limits, t68_no_more_processes_than_allowed)
            "max_processes 4");
 }
 
+/* A number that no user of the machine has. */
+Test(runner_limits, t68_without_groups_those_of_a_user_are_counted)
+{
+    executr_runner_options options = EXECUTR_RUNNER_OPTIONS_INIT;
+
+    if (geteuid() != 0)
+        cr_skip_test("this needs root, to run programs as another user");
+    executr_runner_free(runner);
+    options.work_directory = in_home("work");
+    options.cgroups = -1;
+    options.run_as = "54321";
+    open_runner_with(&options);
+    cr_expect(executr_runner_offers(runner) & EXECUTR_OFFER_PROCESSES);
+    limited.max_processes = 4;
+    cr_expect_eq(run_limited(ARGS("forks", "3"))->exit_code, 0);
+    cr_expect_eq(run_limited(ARGS("forks", "4"))->exit_code, 6);
+}
+
 Test(runner_limits, t74_one_that_uses_too_much_cpu_time_ends)
 {
     limited.cpu_seconds = 1;
@@ -271,6 +290,30 @@ Test(runner_limits, t79_no_control_group_is_left)
     for (size_t i = 0; i < EX_CGROUP_KINDS; i++)
         cr_expect_eq(groups_in(i), 0);
     cr_expect(seen > 0 || runner->groups.memory_in < 0);
+}
+
+/* It is the lock that tells, not a number that may be another's by now. */
+Test(runner_limits, t34_groups_of_a_living_runner_are_left_alone)
+{
+    executr_runner_options options = EXECUTR_RUNNER_OPTIONS_INIT;
+    executr_runner *other;
+    char dead[64];
+
+    want_groups(runner->groups.pids_in, "max_processes");
+    size_t kind = (size_t)runner->groups.pids_in;
+    snprintf(
+        dead, sizeof dead, "/proc/self/fd/%d/../executr-dead-%d",
+        runner->groups.fd[kind], (int)getpid());
+    cr_assert_eq(mkdir(dead, 0755), 0);
+    limited.max_processes = 8;
+    cr_assert_eq(start_limited(ARGS("sleep")), EXECUTR_OK);
+    options.work_directory = in_home("work");
+    cr_assert_eq(executr_runner_open(&options, &other, &err), EXECUTR_OK);
+    executr_runner_free(other);
+    cr_expect_neq(access(dead, F_OK), 0);
+    cr_expect_eq(groups_in(kind), 1);
+    cr_assert_eq(executr_runner_step(runner, 0, NULL, NULL, &err), EXECUTR_OK);
+    cr_expect_eq(executr_runner_running(runner), 1);
 }
 
 Test(runner_limits, t80_what_cannot_be_enforced_is_not_offered)

@@ -6,9 +6,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "runner.h"
 #include "support/home.h"
 #include "support/http_fixture.h"
 #include "support/work_bench.h"
+#include "worker.h"
 
 #define REPORT "/api/v1/jobs/report"
 
@@ -276,4 +278,23 @@ Test(worker_remote, claim_answered_late_waits_for_a_heartbeat)
     cr_expect_not(exists("exclusive"));
     answer("PUT", NULL, 200, "{\"lease\":\"1m\"}");
     wait_for_pid("exclusive");
+}
+
+/* No server of ours hands out such a job; whoever does, it is not run. */
+Test(worker_remote, t80_job_that_demands_more_than_is_offered_is_not_run)
+{
+    fill_cache();
+    add_job(1, 0, "pid");
+    jobs_json[strlen(jobs_json) - 1] = '\0';
+    strcat(jobs_json, ",\"isolation\":\"strict\"}");
+    answer("POST", REPORT, 503, "");
+    http_fixture_keep(server, REPORT);
+    answer("PUT", NULL, 503, "");
+    start_worker();
+    worker->runner->offers = EXECUTR_OFFER_TIMEOUT;
+    script_remote("1m"); /* claims begin with the first heartbeat */
+    wait_for_report(0);
+    cr_expect(strstr(body, "exec_failed") != NULL, "%s", body);
+    cr_expect(strstr(body, "can't give the limits") != NULL, "%s", body);
+    cr_expect_not(exists("pid"));
 }
