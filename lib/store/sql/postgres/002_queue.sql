@@ -183,22 +183,29 @@ BEGIN
     SELECT u.id, base + u.n, now(), u.max_retries, u.demands, u.exclusive,
         u.type, u.url, u.sha256, u.arguments::json, u.environment::json,
         u.limits, u.priority, 'pending'
-    FROM unnest(p_ids, p_types, p_urls, p_sha256s, p_arguments, p_environments,
-        p_priorities, p_exclusive, p_max_retries, p_demands, p_limits)
-        WITH ORDINALITY AS u (id, type, url, sha256, arguments, environment,
-            priority, exclusive, max_retries, demands, limits, n)
+    FROM (SELECT unnest(p_ids) AS id, unnest(p_types) AS type,
+            unnest(p_urls) AS url, unnest(p_sha256s) AS sha256,
+            unnest(p_arguments) AS arguments,
+            unnest(p_environments) AS environment,
+            unnest(p_priorities) AS priority,
+            unnest(p_exclusive) AS exclusive,
+            unnest(p_max_retries) AS max_retries,
+            unnest(p_demands) AS demands, unnest(p_limits) AS limits,
+            generate_series(1, cardinality(p_ids)) AS n) u
     WHERE keep IS NULL OR keep[u.n];
     INSERT INTO queue (priority, seq, job_id, type, demands)
     SELECT executr_priority_number(u.priority), base + u.n, u.id, u.type,
         u.demands
-    FROM unnest(p_ids, p_types, p_priorities, p_demands)
-        WITH ORDINALITY AS u (id, type, priority, demands, n)
+    FROM (SELECT unnest(p_ids) AS id, unnest(p_types) AS type,
+            unnest(p_priorities) AS priority, unnest(p_demands) AS demands,
+            generate_series(1, cardinality(p_ids)) AS n) u
     WHERE keep IS NULL OR keep[u.n];
     INSERT INTO job_counts (foreground, background, best_effort)
     SELECT count(*) FILTER (WHERE u.priority = 'foreground'),
         count(*) FILTER (WHERE u.priority = 'background'),
         count(*) FILTER (WHERE u.priority = 'best_effort')
-    FROM unnest(p_priorities) WITH ORDINALITY AS u (priority, n)
+    FROM (SELECT unnest(p_priorities) AS priority,
+            generate_series(1, cardinality(p_ids)) AS n) u
     WHERE keep IS NULL OR keep[u.n]
     HAVING count(*) > 0;
 END
