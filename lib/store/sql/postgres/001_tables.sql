@@ -13,8 +13,9 @@ CREATE TABLE schema_migrations (
 
 -- The truth about every job. It has no index but its key, and free room in
 -- every page (fillfactor): so the two updates of a job's life, claimed and
--- finished, stay in their page and touch no index (heap-only). What never
--- changes stands first, so that the log of such an update is short.
+-- finished, stay in their page and touch no index (heap-only): a page has to
+-- hold all its jobs claimed and all of them finished. What never changes stands
+-- first, so that the log of such an update is short.
 CREATE TABLE jobs (
     id uuid PRIMARY KEY,
     seq bigint NOT NULL,
@@ -45,7 +46,7 @@ CREATE TABLE jobs (
     executor_ip text,
     error_message text
 ) WITH (
-    fillfactor = 45,
+    fillfactor = 38,
     -- Dead versions are pruned within their page; a vacuum is only for what
     -- that misses, the visibility map and freezing. Statistics are not needed
     -- by any plan of ours.
