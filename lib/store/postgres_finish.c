@@ -9,9 +9,11 @@
 
 static const char sql[] =
     "SELECT * FROM executr_finish($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,"
-    " $12, $13, $14, $15)";
+    " $12, $13, $14, $15, $16)";
+static const char sql_fenced[] =
+    "SELECT * FROM executr_fenced($1, $2, $3, $4)";
 
-/* Kinds of reports, and what executr_finish makes of one. */
+/* Kinds of reports, and what became of one. */
 enum {
     COMPLETED = 1,
     FAILED = 2,
@@ -31,6 +33,7 @@ typedef struct ending {
     size_t count;
     const ex_rules *rules;
     int32_t put_back; /* a job is pending again */
+    int32_t careful;  /* an attempt has a record already */
 } ending;
 
 static int compare(const void *a, const void *b)
@@ -81,11 +84,25 @@ static void add_message(ex_params *p, const char *text)
     ex_buf_clear(&clean);
 }
 
-static void add_results(ex_params *p, ex_finish *const *ends, size_t count)
+/* Whose end it is: all that executr_fenced needs. */
+static void add_fences(ex_params *p, ex_finish *const *ends, size_t count)
 {
+    ex_params_array(p, EX_PG_UUIDS, count);
+    for (size_t i = 0; i < count; i++)
+        ex_item_uuid(p, &ends[i]->id);
+    ex_params_array(p, EX_PG_TEXTS, count);
+    for (size_t i = 0; i < count; i++)
+        ex_item_text(p, ends[i]->executor_id);
+    ex_params_array(p, EX_PG_INT4S, count);
+    for (size_t i = 0; i < count; i++)
+        ex_item_i32(p, ends[i]->report->attempt);
     ex_params_array(p, EX_PG_INT4S, count);
     for (size_t i = 0; i < count; i++)
         ex_item_i32(p, kind_of(ends[i]->report));
+}
+
+static void add_results(ex_params *p, ex_finish *const *ends, size_t count)
+{
     ex_params_array(p, EX_PG_TEXTS, count);
     for (size_t i = 0; i < count; i++) {
         int32_t outcome = ends[i]->report->outcome;
@@ -162,23 +179,17 @@ static void add_usage(ex_params *p, ex_finish *const *ends, size_t count)
 }
 
 static void add_params(
-    ex_params *p, ex_finish *const *ends, size_t count, const ex_rules *rules)
+    ex_params *p, ex_finish *const *ends, size_t count, const ending *e)
 {
-    ex_params_array(p, EX_PG_UUIDS, count);
-    for (size_t i = 0; i < count; i++)
-        ex_item_uuid(p, &ends[i]->id);
-    ex_params_array(p, EX_PG_TEXTS, count);
-    for (size_t i = 0; i < count; i++)
-        ex_item_text(p, ends[i]->executor_id);
-    ex_params_array(p, EX_PG_INT4S, count);
-    for (size_t i = 0; i < count; i++)
-        ex_item_i32(p, ends[i]->report->attempt);
+    add_fences(p, ends, count);
     add_results(p, ends, count);
     add_outputs(p, ends, count);
     add_usage(p, ends, count);
     ex_params_array(p, EX_PG_INT8S, EX_RETRY_STEPS);
     for (size_t i = 0; i < EX_RETRY_STEPS; i++)
-        ex_item_i64(p, rules->retry_ms[i]);
+        ex_item_i64(p, e->rules->retry_ms[i]);
+    ex_params_one(p, EX_PG_BOOL);
+    ex_item_bool(p, e->careful);
 }
 
 static void read_row(const PGresult *rows, int row, ex_finish *end)
@@ -200,19 +211,15 @@ static void read_row(const PGresult *rows, int row, ex_finish *end)
 }
 
 static executr_status read_answer(
-    const PGresult *rows, ending *e, size_t first, size_t count,
+    const PGresult *rows, ex_finish *const *ends, size_t count, ending *e,
     executr_error *err)
 {
-    if (PQntuples(rows) != (int)count)
-        return ex_fail(
-            err, EXECUTR_E_INTERNAL, "executr_finish gave %d answers to %zu",
-            PQntuples(rows), count);
     for (int row = 0; row < PQntuples(rows); row++) {
         int32_t index = ex_pg_i32(rows, row, 0);
         if (index < 1 || (size_t)index > count)
             return ex_fail(
                 err, EXECUTR_E_INTERNAL, "executr_finish answered nobody");
-        ex_finish *end = e->sorted[first + (size_t)index - 1];
+        ex_finish *end = ends[index - 1];
         read_row(rows, row, end);
         if (end->job_status == EXECUTR_JOB_PENDING &&
             ex_pg_i32(rows, row, 1) == RECORDED)
@@ -221,18 +228,60 @@ static executr_status read_answer(
     return EXECUTR_OK;
 }
 
+/* The answer to those that were not recorded. */
+static executr_status ask_fenced(
+    ex_pg_session *session, ending *e, size_t first, size_t count,
+    executr_error *err)
+{
+    PGresult *rows = NULL;
+    ex_finish **others = NULL;
+    size_t left = 0;
+    ex_params p;
+
+    ex_params_init(&p);
+    executr_status st =
+        ex_alloc_array((void **)&others, count, sizeof *others, err);
+    for (size_t i = first; i < first + count && !st; i++) {
+        if (!e->sorted[i]->job_status)
+            others[left++] = e->sorted[i];
+    }
+    if (!st) {
+        add_fences(&p, others, left);
+        st = ex_pg_query(session, sql_fenced, &p, &rows, err);
+    }
+    if (!st && PQntuples(rows) != (int)left)
+        st = ex_fail(
+            err, EXECUTR_E_INTERNAL, "executr_fenced gave %d answers to %zu",
+            PQntuples(rows), left);
+    if (!st)
+        st = read_answer(rows, others, left, e, err);
+    PQclear(rows);
+    ex_params_clear(&p);
+    ex_free(others);
+    return st;
+}
+
 static executr_status finish_chunk(
     ex_pg_session *session, ending *e, size_t first, size_t count,
     executr_error *err)
 {
     PGresult *rows = NULL;
+    ex_finish **ends = e->sorted + first;
     ex_params p;
 
+    for (size_t i = 0; i < count; i++)
+        ends[i]->job_status = 0; /* not answered yet */
     ex_params_init(&p);
-    add_params(&p, e->sorted + first, count, e->rules);
+    add_params(&p, ends, count, e);
     executr_status st = ex_pg_query(session, sql, &p, &rows, err);
     if (!st)
-        st = read_answer(rows, e, first, count, err);
+        st = read_answer(rows, ends, count, e, err);
+    if (!st && (size_t)PQntuples(rows) < count)
+        st = ask_fenced(session, e, first, count, err);
+    else if (st && !e->careful && strcmp(session->state, "23505") == 0) {
+        e->careful = 1;
+        session->fate = EX_PG_RETRY;
+    }
     PQclear(rows);
     ex_params_clear(&p);
     return st;
@@ -279,7 +328,7 @@ executr_status ex_pg_finish(
     executr_error *err)
 {
     ex_pg_store *store = (ex_pg_store *)base;
-    ending e = {NULL, count, rules, 0};
+    ending e = {NULL, count, rules, 0, 0};
 
     if (!count)
         return EXECUTR_OK;

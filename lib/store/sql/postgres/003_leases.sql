@@ -3,14 +3,18 @@
 -- The SET clauses are explained in the file before this one.
 
 -- Record ends of attempts; no id twice, ids in increasing order. p_kinds: 1
--- completed, 2 failed, 3 given back uncounted. o_result: 0 recorded, 1 was
--- recorded before, 2 lost, 3 unknown job.
+-- completed, 2 failed, 3 given back uncounted. The answer is about those that
+-- were recorded; executr_fenced tells of the others. p_careful: an attempt may
+-- have a record already, which stays: its job was started by hand, without an
+-- attempt of its own. Otherwise that is a unique violation, because looking
+-- costs as much as the rest of the insert.
 CREATE FUNCTION executr_finish(
     p_ids uuid[], p_executors text[], p_attempts integer[], p_kinds integer[],
     p_outcomes text[], p_exit_codes integer[], p_signals integer[],
     p_errors text[], p_stdouts bytea[], p_stderrs bytea[],
     p_user double precision[], p_system double precision[],
-    p_wall double precision[], p_rss bigint[], p_retry_ms bigint[])
+    p_wall double precision[], p_rss bigint[], p_retry_ms bigint[],
+    p_careful boolean)
 RETURNS TABLE (o_index integer, o_result integer, o_status text,
     o_priority text, o_type text, o_started_at timestamptz,
     o_ended_at timestamptz)
@@ -20,14 +24,10 @@ SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off
 SET plan_cache_mode = force_generic_plan SET jit = off
 AS $$
 DECLARE
-    done integer[];
-    statuses text[];
-    priorities text[];
-    types text[];
-    starts timestamptz[];
     back uuid[]; -- pending again
 BEGIN
     -- The fence and the change are one condition on one row.
+    RETURN QUERY
     WITH ended AS (
         UPDATE jobs j SET
             status = CASE WHEN u.kind = 1 THEN 'completed'
@@ -46,34 +46,34 @@ BEGIN
                     least(j.retry_count + 1, cardinality(p_retry_ms))] END,
             lost_count = CASE WHEN u.kind = 3 THEN j.lost_count ELSE 0 END,
             exit_code = CASE WHEN u.kind = 3 THEN j.exit_code
-                ELSE u.exit_code END,
-            signal = CASE WHEN u.kind = 3 THEN j.signal ELSE u.signal END,
-            outcome = CASE WHEN u.kind = 3 THEN j.outcome ELSE u.outcome END,
+                ELSE p_exit_codes[u.n] END,
+            signal = CASE WHEN u.kind = 3 THEN j.signal
+                ELSE p_signals[u.n] END,
+            outcome = CASE WHEN u.kind = 3 THEN j.outcome
+                ELSE p_outcomes[u.n] END,
             error_message = CASE WHEN u.kind = 3 THEN j.error_message
-                ELSE u.error END
-        FROM unnest(p_ids, p_executors, p_attempts, p_kinds, p_outcomes,
-            p_exit_codes, p_signals, p_errors)
-            WITH ORDINALITY AS u (id, executor, attempt, kind, outcome,
-                exit_code, signal, error, n)
+                ELSE p_errors[u.n] END
+        FROM unnest(p_ids, p_kinds) WITH ORDINALITY AS u (id, kind, n)
         WHERE j.id = u.id AND j.status = 'running'
-            AND j.executor_id = u.executor
-            AND (u.attempt = 0 OR j.attempt = u.attempt)
-        RETURNING u.n::integer AS n, u.kind, j.id, j.status, j.attempt,
-            j.executor_id, j.executor_ip, j.started_at, j.priority, j.type,
-            u.outcome, u.exit_code, u.signal, u.error
+            AND j.executor_id = p_executors[u.n]
+            AND (p_attempts[u.n] = 0 OR j.attempt = p_attempts[u.n])
+        RETURNING u.n::integer AS n, j.id, j.status, j.attempt, j.executor_id,
+            j.executor_ip, j.started_at, j.priority, j.type
     ), recorded AS (
         INSERT INTO job_attempts (job_id, attempt, status, executor_id,
             executor_ip, started_at, ended_at, outcome, exit_code, signal,
             error_message, user_seconds, system_seconds, wall_seconds,
             max_rss_bytes, stdout, stderr)
-        SELECT e.id, e.attempt, CASE WHEN e.kind = 3 THEN 'released'
+        SELECT e.id, e.attempt, CASE WHEN p_kinds[e.n] = 3 THEN 'released'
             WHEN e.status = 'pending' THEN 'failed' ELSE e.status END,
-            e.executor_id, e.executor_ip, e.started_at, now(), e.outcome,
-            e.exit_code, e.signal, e.error, p_user[e.n],
-            p_system[e.n], p_wall[e.n], p_rss[e.n], p_stdouts[e.n],
-            p_stderrs[e.n]
+            e.executor_id, e.executor_ip, e.started_at, now(),
+            p_outcomes[e.n], p_exit_codes[e.n], p_signals[e.n], p_errors[e.n],
+            p_user[e.n], p_system[e.n], p_wall[e.n], p_rss[e.n],
+            p_stdouts[e.n], p_stderrs[e.n]
         FROM ended e
-        ON CONFLICT DO NOTHING
+        WHERE NOT p_careful OR (
+            SELECT a.attempt FROM job_attempts a
+            WHERE a.job_id = e.id AND a.attempt = e.attempt) IS NULL
     ), counted AS (
         INSERT INTO job_counts (foreground, background, best_effort, running,
             completed, failed, cancelled)
@@ -92,14 +92,16 @@ BEGIN
         SELECT executor_id, count(*) FROM ended WHERE status = 'completed'
         GROUP BY executor_id
     )
-    SELECT coalesce(array_agg(e.n), '{}'), array_agg(e.status),
-        array_agg(e.priority), array_agg(e.type), array_agg(e.started_at),
-        array_agg(e.id) FILTER (WHERE e.status = 'pending')
-    INTO done, statuses, priorities, types, starts, back FROM ended e;
-    RETURN QUERY SELECT u.n, 0, u.status, u.priority, u.type, u.start, now()
-    FROM unnest(done, statuses, priorities, types, starts)
-        AS u (n, status, priority, type, start);
-    IF back IS NOT NULL THEN
+    SELECT e.n, 0, e.status, e.priority, e.type, e.started_at, now()
+    FROM ended e;
+    IF 1 = ALL (p_kinds) THEN
+        RETURN;
+    END IF;
+    -- Those just put back still name their executor.
+    back := ARRAY(
+        SELECT id FROM jobs WHERE id = ANY (p_ids) AND status = 'pending'
+            AND executor_id IS NOT NULL AND xmin = pg_current_xact_id()::xid);
+    IF cardinality(back) > 0 THEN
         UPDATE jobs SET executor_id = NULL, executor_ip = NULL,
             started_at = NULL, last_heartbeat = NULL
         WHERE id = ANY (back);
@@ -121,10 +123,22 @@ BEGIN
             SELECT id FROM jobs WHERE id = ANY (back)
                 AND retry_after IS NULL));
     END IF;
-    IF cardinality(done) = cardinality(p_ids) THEN
-        RETURN;
-    END IF;
-    -- Those behind the fence: known already, or too late.
+END
+$$;
+
+-- What became of reports that executr_finish did not record. o_result: 1 was
+-- recorded before, 2 lost, 3 unknown job.
+CREATE FUNCTION executr_fenced(
+    p_ids uuid[], p_executors text[], p_attempts integer[], p_kinds integer[])
+RETURNS TABLE (o_index integer, o_result integer, o_status text,
+    o_priority text, o_type text, o_started_at timestamptz,
+    o_ended_at timestamptz)
+LANGUAGE plpgsql STABLE
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off
+SET plan_cache_mode = force_generic_plan SET jit = off
+AS $$
+BEGIN
     RETURN QUERY
     SELECT u.n::integer, CASE WHEN j.id IS NULL THEN 3
             WHEN a.status IS NULL THEN 2
@@ -140,8 +154,7 @@ BEGIN
         SELECT r.status, r.started_at, r.ended_at FROM job_attempts r
         WHERE r.job_id = u.id AND r.executor_id = u.executor
             AND (u.attempt = 0 OR r.attempt = u.attempt)
-        ORDER BY r.job_id DESC, r.attempt DESC LIMIT 1) a ON true
-    WHERE NOT u.n::integer = ANY (done);
+        ORDER BY r.job_id DESC, r.attempt DESC LIMIT 1) a ON true;
 END
 $$;
 
