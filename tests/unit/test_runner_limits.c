@@ -255,6 +255,47 @@ Test(runner_limits, t74_a_file_may_not_grow_beyond_its_limit)
     expect_message(e, "max_file_mb 1");
 }
 
+/* ---- The same above basic, where an init tells how a program ended. */
+
+static void check_caged_limits(int32_t level, uint32_t offer)
+{
+    if (!(executr_runner_offers(runner) & offer))
+        cr_skip_test("%s", executr_runner_abilities(runner));
+    limited.isolation = level;
+    limited.cpu_seconds = 1;
+    const end *e = run_limited(ARGS("burn", "1", "ignore"));
+    cr_expect_eq(e->outcome, EXECUTR_OUTCOME_LIMIT);
+    expect_message(e, "cpu_seconds 1");
+    limited.cpu_seconds = 0;
+    limited.max_file_mb = 1;
+    e = run_limited(ARGS("file", "1048577"));
+    cr_expect_eq(e->outcome, EXECUTR_OUTCOME_LIMIT);
+    expect_message(e, "max_file_mb 1");
+    limited.max_file_mb = 0;
+    want_groups(runner->groups.pids_in, "max_processes");
+    limited.max_processes = 4;
+    cr_expect_eq(run_limited(ARGS("forks", "3"))->exit_code, 0);
+    e = run_limited(ARGS("forks", "4"));
+    cr_expect_eq(e->exit_code, 6);
+    expect_message(e, "max_processes 4");
+    limited.max_processes = 0;
+    want_groups(runner->groups.memory_in, "memory");
+    limited.memory_mb = 16;
+    e = run_limited(ARGS("memory", "64"));
+    cr_expect_eq(e->outcome, EXECUTR_OUTCOME_OOM);
+    expect_message(e, "memory_mb 16");
+}
+
+Test(runner_limits, t74_standard_holds_limits)
+{
+    check_caged_limits(EXECUTR_ISOLATION_STANDARD, EXECUTR_OFFER_STANDARD);
+}
+
+Test(runner_limits, t74_strict_holds_limits)
+{
+    check_caged_limits(EXECUTR_ISOLATION_STRICT, EXECUTR_OFFER_STRICT);
+}
+
 /* ---- Control groups: none are left, none but ours are touched. */
 
 static int groups_in(size_t kind)

@@ -59,6 +59,42 @@ Test(runner_reach, t73_a_setuid_program_stays_who_it_is)
         "user 65534 group 65534 groups 65534");
 }
 
+static void check_state(int32_t level)
+{
+    executr_program program = EXECUTR_PROGRAM_INIT;
+
+    if (lacks(level))
+        return;
+    program.path = job_path();
+    program.name = "state";
+    program.isolation = level;
+    program.arguments = ARGS("state");
+    program.argument_count = 1;
+    cr_assert_eq(start_program(1, &program), EXECUTR_OK);
+    wait_for_ends(1);
+    const char *out = ends[0].out;
+    expect_line(out, "descriptors 3");
+    expect_line(out, "SigBlk:\t0000000000000000");
+    expect_line(out, "SigIgn:\t0000000000000000");
+    expect_line(out, "umask 077");
+    expect_line(out, "core 0");
+    expect_line(out, "new_privs 1");
+    expect_line(out, "leader 1");
+    expect_line(out, "stdin 0");
+    expect_line(out, "mode 700");
+    expect_line(out, "oom 500");
+}
+
+Test(runner_reach, t50_standard_starts_programs_as_basic_does)
+{
+    check_state(EXECUTR_ISOLATION_STANDARD);
+}
+
+Test(runner_reach, t50_strict_starts_programs_as_basic_does)
+{
+    check_state(EXECUTR_ISOLATION_STRICT);
+}
+
 static void check_mounts(int32_t level)
 {
     if (lacks(level))
