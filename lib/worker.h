@@ -84,6 +84,9 @@ typedef struct ex_fetch {
     executr_error err;
 } ex_fetch;
 
+/* A socket, and what it takes to resolve a name. */
+#define EX_SPARES 8
+
 /*
  * Every slot may have a thread that fetches, so that no download, however
  * slow, keeps another job's from starting; there are as many as were ever
@@ -193,8 +196,10 @@ struct executr_worker {
     ex_source *source;
     ex_fetcher fetcher;
     int epoll_fd;
-    int stop_fd;      /* eventfd, written by executr_worker_stop */
-    atomic_int stops; /* calls of it */
+    int stop_fd;           /* eventfd, written by executr_worker_stop */
+    atomic_int stops;      /* calls of it */
+    int spares[EX_SPARES]; /* descriptors kept for heartbeats */
+    size_t spare_count;
     int32_t stopping; /* those the loop has seen; 2: at once */
     int32_t has_run;
     uint64_t random;
@@ -287,6 +292,13 @@ void ex_work_release(executr_worker *worker, ex_work *work);
 /* This machine can't run it now: later, or elsewhere. */
 void ex_work_machine_failed(
     executr_worker *worker, ex_work *work, const executr_error *err);
+
+/* worker_spare.c */
+/* Keep descriptors for heartbeats; E_IO when there are not enough. */
+executr_status ex_worker_keep_spares(executr_worker *worker, executr_error *err)
+    EXECUTR_CHECKED;
+/* Let go of them: the next heartbeat may need them. */
+void ex_worker_give_spares(executr_worker *worker);
 
 /* worker_service.c */
 /*

@@ -23,6 +23,7 @@ static void failed(
         worker->beat_failures == 0 ? EXECUTR_LOG_WARN : EXECUTR_LOG_DEBUG,
         "cannot renew leases, trying again", "code",
         executr_status_word(status), "error", err->message, NULL);
+    ex_worker_give_spares(worker);
     if (worker->beat_failures < 30)
         worker->beat_failures++;
     worker->beat_at_us = ex_boottime_us() + delay * 1000;
@@ -175,6 +176,8 @@ void ex_worker_beaten(
         return;
     }
     worker->heard = 1;
+    /* If jobs took them meanwhile, no other is started until there are some. */
+    ex_ignore(ex_worker_keep_spares(worker, NULL));
     ex_worker_lease(worker, worker->beat.lease_ms);
     if (worker->beat_failures > 0)
         ex_log(&worker->log, EXECUTR_LOG_INFO, "renewing leases again", NULL);

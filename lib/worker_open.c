@@ -186,6 +186,8 @@ static executr_status open_loop(executr_worker *worker, executr_error *err)
         st = watch(worker, executr_runner_fd(worker->runner), err);
     if (!st)
         st = watch(worker, worker->source->ops->fd(worker->source), err);
+    if (!st)
+        st = ex_worker_keep_spares(worker, err);
     return st;
 }
 
@@ -294,6 +296,7 @@ void executr_worker_free(executr_worker *worker)
     ex_free(worker->leases);
     ex_free(worker->piece);
     executr_cache_free(worker->cache);
+    ex_worker_give_spares(worker);
     if (worker->stop_fd >= 0)
         close(worker->stop_fd);
     if (worker->epoll_fd >= 0)

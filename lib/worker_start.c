@@ -140,6 +140,8 @@ void ex_work_start(executr_worker *worker, ex_work *work)
     /* A program that finds the disk full would fail, and be charged for it. */
     executr_status st = ex_runner_space(worker->runner, &err);
     if (!st)
+        st = ex_worker_keep_spares(worker, &err);
+    if (!st)
         st = start_program(worker, work, &err);
     if (!st) {
         work->state = EX_WORK_RUNNING;

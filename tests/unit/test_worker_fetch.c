@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -181,6 +182,37 @@ Test(worker_fetch, a_job_that_waited_starts_when_its_lease_is_kept)
     renew(work);
     ex_work_due(idle, work, ex_boottime_us());
     cr_expect_eq(work->state, EX_WORK_RUNNING);
+    executr_worker_free(idle);
+}
+
+/* All descriptors but so many, which would do for a program. */
+static void leave_descriptors(int count)
+{
+    struct rlimit few = {.rlim_cur = 256, .rlim_max = 256};
+    int taken[256];
+    int last = 0;
+
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+    for (int fd = dup(0); fd >= 0; fd = dup(0))
+        taken[last++] = fd;
+    while (count-- > 0)
+        close(taken[--last]);
+}
+
+/* A heartbeat failed, so what was kept for it was let go. */
+Test(worker_fetch, t40_the_last_descriptors_are_for_heartbeats)
+{
+    executr_worker *idle;
+    executr_error none = {0};
+
+    cr_assert_eq(executr_worker_open(&options, &idle, &err), 0);
+    ex_work *work = hold_waiting(idle);
+    ex_worker_beaten(idle, EXECUTR_E_UNAVAILABLE, NULL, 0, &none);
+    cr_expect_eq(idle->spare_count, 0);
+    leave_descriptors(EX_SPARES - 1);
+    renew(work);
+    ex_work_due(idle, work, ex_boottime_us());
+    cr_expect_neq(work->state, EX_WORK_RUNNING);
     executr_worker_free(idle);
 }
 

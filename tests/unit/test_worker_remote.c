@@ -4,6 +4,9 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "runner.h"
@@ -136,6 +139,39 @@ Test(worker_remote, server_that_is_away_is_waited_for)
         usleep(1000);
     cr_expect_not(worker_returned());
     stop_worker(1);
+}
+
+/* A worker in a process of its own, which has every descriptor it may have. */
+static pid_t start_worker_without_descriptors(void)
+{
+    struct rlimit few = {.rlim_cur = 256, .rlim_max = 256};
+
+    pid_t pid = fork();
+    if (pid != 0)
+        return pid;
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 ||
+        executr_worker_open(&options, &worker, &err) ||
+        setrlimit(RLIMIT_NOFILE, &few) != 0)
+        _exit(1);
+    while (dup(0) >= 0)
+        ;
+    _exit(executr_worker_run(worker, &err) != EXECUTR_OK);
+}
+
+Test(worker_remote, t40_leases_are_renewed_without_a_descriptor, .timeout = 15)
+{
+    answer("PUT", NULL, 200, "{\"cancel\":[],\"lost\":[],\"lease\":\"3s\"}");
+    http_fixture_add(server, &(http_script){.method = "POST", .hang = 1});
+    pid_t pid = start_worker_without_descriptors();
+
+    for (int beats = 0; beats < 3;) {
+        int before = http_fixture_requests(server);
+        while (http_fixture_requests(server) == before)
+            usleep(1000);
+        beats += strncmp(http_fixture_head(server), "PUT ", 4) == 0;
+    }
+    kill(pid, SIGKILL);
+    cr_assert_eq(waitpid(pid, NULL, 0), pid);
 }
 
 /* More tries than an executor has for a binary of any other place. */
