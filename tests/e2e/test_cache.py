@@ -127,8 +127,7 @@ def test_t46_fifty_jobs_of_two_executors_one_download(
     assert fetched(*both) == [200 * MIB]
 
 
-def test_t46_fifty_jobs_for_a_binary_of_the_server(sqlite_lab):
-    lab = sqlite_lab
+def test_t46_fifty_jobs_for_a_binary_of_the_server(lab):
     api = lab.server().api
     path = lab.place / "tool"
     path.write_bytes(program("echo well", 200 * MIB))
@@ -140,8 +139,7 @@ def test_t46_fifty_jobs_for_a_binary_of_the_server(sqlite_lab):
     assert fetched(executor) == [200 * MIB]
 
 
-def test_t45_file_flipped_in_the_cache_never_runs(sqlite_lab, shelf):
-    lab = sqlite_lab
+def test_t45_file_flipped_in_the_cache_never_runs(lab, shelf):
     one = shelf(program("echo well", 5000))
     api = lab.server().api
     executor = lab.executor(api.url, "--max-jobs", "4", *FAST)
@@ -216,8 +214,7 @@ def test_cache_and_work_directory_on_two_volumes(sqlite_lab, shelf, tmp_path):
         shutil.rmtree(cache)
 
 
-def test_t47_kill_in_the_middle_of_a_download(sqlite_lab, shelf, tmp_path):
-    lab = sqlite_lab
+def test_t47_kill_in_the_middle_of_a_download(lab, shelf, tmp_path):
     one = shelf(program("echo well", 8 * MIB), stop_at=5 * MIB)
     api = lab.server("--heartbeat-timeout", "1s").api
     cache = tmp_path / "cache"

@@ -87,8 +87,7 @@ def submit(lab, api, text):
     return answer.json
 
 
-def test_t40_full_work_directory(sqlite_lab, small_disk, tmp_path):
-    lab = sqlite_lab
+def test_t40_full_work_directory(lab, small_disk, tmp_path):
     api = lab.server("--heartbeat-timeout", "3s").api
     base = tmp_path / "base"
     work = small_disk("base/work", 4)
@@ -118,8 +117,7 @@ def test_t40_full_work_directory(sqlite_lab, small_disk, tmp_path):
     assert ends_uncharged(api, job)["stdout"] == "better\n"
 
 
-def test_t40_full_cache_volume(sqlite_lab, small_disk, tmp_path):
-    lab = sqlite_lab
+def test_t40_full_cache_volume(lab, small_disk, tmp_path):
     api = lab.server().api
     base = tmp_path / "base"
     cache = small_disk("base/cache", 8)
@@ -134,6 +132,25 @@ def test_t40_full_cache_volume(sqlite_lab, small_disk, tmp_path):
     filler.unlink()
     assert executor.wait_for("back in service")
     assert ends_uncharged(api, job)["stdout"] == "well\n"
+
+
+def test_t40_binary_larger_than_the_disk(lab, small_disk, tmp_path):
+    """It is the job that fails, and what is cached stays."""
+    api = lab.server().api
+    cache = small_disk("base/cache", 8)
+    executor = lab.executor(api.url, *FAST, base=tmp_path / "base")
+    ends_uncharged(api, submit(lab, api, "echo well"))
+
+    def kept():
+        return [p for p in (cache / "objects").rglob("*") if p.is_file()]
+    before = kept()
+    job = api.wait(submit(lab, api, "echo well\n#" + "x" * 20000000)["id"])
+    assert job["outcome"] == "fetch_failed", job
+    assert "run the job where there is more" in job["error_message"], job
+    assert kept() == before and len(before) == 1
+    assert not list((cache / "tmp").iterdir())
+    ends_uncharged(api, submit(lab, api, "echo better"))
+    assert executor.stop() == 0
 
 
 def no_memory(pid):
@@ -161,8 +178,7 @@ def limit(pid, user, kind, number):
 
 @pytest.mark.parametrize(
     "shortage, runs_one", [(no_memory, False), (no_process, True)])
-def test_t40_limits_of_the_executor(sqlite_lab, shortage, runs_one):
-    lab = sqlite_lab
+def test_t40_limits_of_the_executor(lab, shortage, runs_one):
     api = lab.server("--heartbeat-timeout", "3s").api
     base = pathlib.Path(tempfile.mkdtemp(prefix="executr-e2e."))
     user = NOBODY if os.getuid() == 0 else None
@@ -196,9 +212,8 @@ def test_t40_limits_of_the_executor(sqlite_lab, shortage, runs_one):
         shutil.rmtree(base)
 
 
-def test_t40_more_files_than_may_be_open(sqlite_lab, tmp_path):
+def test_t40_more_files_than_may_be_open(lab, tmp_path):
     """Slots for far more programs than there are descriptors for."""
-    lab = sqlite_lab
     api = lab.server().api
     go = tmp_path / "go"
     executor = lab.executor(api.url, *FAST[:4], "--max-jobs", "40")

@@ -122,9 +122,12 @@ Test(cache_get, t41_refuses_what_is_too_large_announced_or_not)
     b = serve('b', 100, (http_script){.endless = 1});
     cr_assert_eq(get(&b, &pin), EXECUTR_E_TOO_LARGE);
     cr_assert(strstr(err.message, "1000 bytes"), "%s", err.message);
+    b = serve('d', 1001, (http_script){.chunked = 1});
+    cr_assert_eq(get(&b, &pin), EXECUTR_E_TOO_LARGE);
     b = serve_well('c', 1000);
     executr_pin_free(must_get(&b));
     cr_assert_eq(count_files("objects"), 1);
+    cr_assert_eq(count_files("tmp"), 0);
 }
 
 Test(cache_get, t42_gives_up_on_a_drip)
