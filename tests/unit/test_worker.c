@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "runner.h"
@@ -145,6 +146,48 @@ Test(worker, limits_of_the_executor_are_for_jobs_without)
     cr_expect_eq(executr_job_outcome(job), EXECUTR_OUTCOME_TIMEOUT);
     expect_text(executr_job_error_message(job), "timeout 60ms");
     cr_expect_not(has_ended(wait_for_pid("pid")));
+}
+
+Test(worker, t74_limits_of_the_executor_end_jobs_without)
+{
+    options.max_jobs = 2;
+    options.max_file_mb = 1;
+    options.cpu_seconds = 1;
+    start_worker();
+    const char *file = submit_job(ARGS("file", "1048577"));
+    const char *cpu = submit_job(ARGS("burn", "1"));
+    const executr_job *job = wait_for_status(file, EXECUTR_JOB_FAILED);
+    cr_expect_eq(executr_job_outcome(job), EXECUTR_OUTCOME_LIMIT);
+    expect_text(executr_job_error_message(job), "max_file_mb 1");
+    job = wait_for_status(cpu, EXECUTR_JOB_FAILED);
+    cr_expect_eq(executr_job_outcome(job), EXECUTR_OUTCOME_LIMIT);
+    expect_text(executr_job_error_message(job), "cpu_seconds 1");
+}
+
+/* What a job that asks for this level says of itself. */
+static const char *state_at(int32_t isolation)
+{
+    executr_job_spec spec = EXECUTR_JOB_SPEC_INIT;
+    size_t length;
+
+    spec.isolation = isolation;
+    const char *id = submit_spec(&spec, ARGS("state"));
+    return executr_job_stdout(
+        wait_for_status(id, EXECUTR_JOB_COMPLETED), &length);
+}
+
+Test(worker, isolation_is_never_less_than_its_executors)
+{
+    umask(022);
+    options.isolation = EXECUTR_ISOLATION_NONE;
+    start_worker();
+    expect_text(state_at(0), "umask 022");
+    expect_text(state_at(EXECUTR_ISOLATION_BASIC), "umask 077");
+    stop_worker(1);
+    options.isolation = EXECUTR_ISOLATION_BASIC;
+    start_worker();
+    expect_text(state_at(0), "umask 077");
+    expect_text(state_at(EXECUTR_ISOLATION_NONE), "umask 077");
 }
 
 /* It may still hold all that it used, so nothing is put in its place. */
