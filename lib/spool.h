@@ -107,13 +107,17 @@ void ex_spool_write_head(
     ex_buf *out, const char *executor_id, const char *server);
 void ex_spool_write_report(ex_buf *out, const executr_report *report);
 
-/*
- * The frame at `offset` of a file of `size` bytes: its body, in the arena, and
- * where the next one is. *body is NULL if there is none that counts.
- */
+/* The next frame of a file, with its body in the arena, and where the one after
+ * it is. The body is NULL if there is none that counts. */
+typedef struct ex_spool_frame {
+    char *body;
+    size_t length;
+    int64_t next;
+} ex_spool_frame;
+
 executr_status ex_spool_read_frame(
-    int fd, int64_t offset, int64_t size, ex_arena *arena, char **body,
-    size_t *length, int64_t *next, executr_error *err) EXECUTR_CHECKED;
+    const ex_orphan *file, ex_arena *arena, ex_spool_frame *out,
+    executr_error *err) EXECUTR_CHECKED;
 
 /* 0, or -1 for a body that is none. Texts point into the body. */
 int ex_spool_parse_head(

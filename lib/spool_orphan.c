@@ -42,29 +42,30 @@ static executr_status look(
     ex_arena arena = EX_ARENA_INIT;
     const char *id = NULL;
     const char *server = NULL;
-    char *body = NULL;
-    size_t length = 0;
+    ex_spool_frame head;
     int ours = 0;
 
-    int fd = lock_orphan(spool, name, &orphan->size);
-    if (fd < 0)
+    orphan->fd = lock_orphan(spool, name, &orphan->size);
+    orphan->offset = 0;
+    if (orphan->fd < 0)
         return EXECUTR_OK;
-    executr_status st = ex_spool_read_frame(
-        fd, 0, orphan->size, &arena, &body, &length, &orphan->offset, err);
-    int readable = body && ex_spool_parse_head(body, length, &id, &server) == 0;
+    executr_status st = ex_spool_read_frame(orphan, &arena, &head, err);
+    int readable = head.body && ex_spool_parse_head(
+                                    head.body, head.length, &id, &server) == 0;
     if (!st && !readable) {
         *removed += unlinkat(spool->dir_fd, name, 0) == 0;
     } else if (!st && strcmp(server, spool->server) == 0) {
         /* may_be_one has seen that it fits. */
         memcpy(orphan->name, name, strlen(name) + 1);
         snprintf(orphan->executor_id, sizeof orphan->executor_id, "%s", id);
+        orphan->offset = head.next;
         ours = 1;
     }
     ex_arena_clear(&arena);
-    if (ours)
-        orphan->fd = fd;
-    else
-        close(fd);
+    if (!ours) {
+        close(orphan->fd);
+        orphan->fd = -1;
+    }
     return st;
 }
 
@@ -113,14 +114,11 @@ static executr_status read_one(
     ex_orphan *orphan, ex_spool_page *page, int *more, executr_error *err)
 {
     executr_report parsed;
-    char *body = NULL;
-    size_t length = 0;
-    int64_t next = 0;
+    ex_spool_frame next;
 
-    executr_status st = ex_spool_read_frame(
-        orphan->fd, orphan->offset, orphan->size, &page->arena, &body, &length,
-        &next, err);
-    *more = !st && body && ex_spool_parse_report(body, length, &parsed) == 0;
+    executr_status st = ex_spool_read_frame(orphan, &page->arena, &next, err);
+    *more = !st && next.body &&
+            ex_spool_parse_report(next.body, next.length, &parsed) == 0;
     if (!*more)
         return st;
     executr_report *report = ex_arena_get(&page->arena, sizeof *report);
@@ -128,7 +126,7 @@ static executr_status read_one(
         return ex_fail_nomem(err);
     *report = parsed;
     page->reports[page->count++] = report;
-    orphan->offset = next;
+    orphan->offset = next.next;
     return EXECUTR_OK;
 }
 

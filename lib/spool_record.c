@@ -133,29 +133,31 @@ static executr_status read_at(
 }
 
 executr_status ex_spool_read_frame(
-    int fd, int64_t offset, int64_t size, ex_arena *arena, char **body,
-    size_t *length, int64_t *next, executr_error *err)
+    const ex_orphan *file, ex_arena *arena, ex_spool_frame *out,
+    executr_error *err)
 {
     frame head;
     char hex[EX_SHA256_HEX];
+    int64_t at = file->offset + (int64_t)sizeof head;
+    int64_t room = file->size - at;
     int all = 0;
 
-    *body = NULL;
-    executr_status st = read_at(fd, &head, sizeof head, offset, &all, err);
-    int64_t room = size - offset - (int64_t)sizeof head;
+    *out = (ex_spool_frame){0};
+    executr_status st =
+        read_at(file->fd, &head, sizeof head, file->offset, &all, err);
     /* No length is believed that the file has no room for. */
     if (st || !all || room < 0 || head.length > (uint64_t)room)
         return st;
     char *bytes = ex_arena_get(arena, (size_t)head.length + 1);
     if (!bytes)
         return ex_fail_nomem(err);
-    *length = (size_t)head.length;
-    *next = offset + (int64_t)(sizeof head + *length);
-    st = read_at(fd, bytes, *length, offset + (int64_t)sizeof head, &all, err);
+    out->length = (size_t)head.length;
+    out->next = at + (int64_t)head.length;
+    st = read_at(file->fd, bytes, out->length, at, &all, err);
     if (!st && all)
-        st = ex_sha256_bytes(bytes, *length, hex, err);
+        st = ex_sha256_bytes(bytes, out->length, hex, err);
     if (!st && all && memcmp(hex, head.sum, sizeof head.sum) == 0)
-        *body = bytes;
+        out->body = bytes;
     return st;
 }
 

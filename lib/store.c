@@ -16,8 +16,8 @@ static int32_t has_scheme(const char *url, const char *scheme)
     return strncmp(url, scheme, strlen(scheme)) == 0;
 }
 
-/* The URL may hold a password, so no message quotes more than its scheme. */
-/* What there is of each kind. */
+/* What there is of each kind. The URL may hold a password, so no message quotes
+ * more than its scheme. */
 typedef struct kind {
     const char *scheme;
     executr_status (*open)(
@@ -31,28 +31,30 @@ static const kind kinds[] = {
     {"postgresql://", ex_store_postgres_open, ex_store_postgres_check},
     {"sqlite:", ex_store_sqlite_open, ex_store_sqlite_check}};
 
-static executr_status kind_of(
-    const char *url, const kind **out, executr_error *err)
+/* NULL, and why, of a URL of no kind. */
+static const kind *kind_of(const char *url, executr_error *err)
 {
-    if (!url)
-        return ex_fail(err, EXECUTR_E_ARGUMENT, "no URL of a store was given");
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        *out = &kinds[i];
-        if (has_scheme(url, kinds[i].scheme))
-            return EXECUTR_OK;
+    if (!url) {
+        ex_ignore(
+            ex_fail(err, EXECUTR_E_ARGUMENT, "no URL of a store was given"));
+        return NULL;
     }
-    return ex_fail(
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        if (has_scheme(url, kinds[i].scheme))
+            return &kinds[i];
+    }
+    ex_ignore(ex_fail(
         err, EXECUTR_E_ARGUMENT,
         "a store's URL begins with postgres://, postgresql:// or sqlite:, as "
-        "in postgres://user@host/db, sqlite:///abs/path, sqlite:rel/path");
+        "in postgres://user@host/db, sqlite:///abs/path, sqlite:rel/path"));
+    return NULL;
 }
 
 executr_status executr_store_check(const char *url, executr_error *err)
 {
-    const kind *found;
+    const kind *found = kind_of(url, err);
 
-    executr_status st = kind_of(url, &found, err);
-    return st ? st : found->check(url, err);
+    return found ? found->check(url, err) : EXECUTR_E_ARGUMENT;
 }
 
 executr_status executr_store_open(
@@ -60,16 +62,15 @@ executr_status executr_store_open(
     executr_error *err)
 {
     executr_store_options o;
-    const kind *found;
 
     *out = NULL;
     executr_status st = ex_options_read(
         &o, sizeof o, sizeof(executr_store_options), options, err);
     if (st)
         return st;
-    st = kind_of(url, &found, err);
-    if (st)
-        return st;
+    const kind *found = kind_of(url, err);
+    if (!found)
+        return EXECUTR_E_ARGUMENT;
     if (o.query_timeout_ms < 0)
         return ex_fail_field(
             err, "query_timeout_ms", "the query timeout is negative");

@@ -161,6 +161,27 @@ static executr_status make_list(executr_worker *worker, executr_error *err)
     return EXECUTR_OK;
 }
 
+/* What the next write is to hold: reports that are new, or with `renew` all
+ * that the file is to hold from then on. How many of them are new. */
+static size_t list_reports(executr_worker *worker, size_t count, int renew)
+{
+    ex_spooler *s = &worker->spooler;
+    size_t news = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        ex_work *work = worker->reported[i];
+        news += !work->spooled;
+        if (!work->spooled || renew)
+            add(s, work);
+    }
+    ex_work *work = renew && news > 0 ? worker->works : NULL;
+    for (; work; work = work->next) {
+        if (work->spooled && !work->reporting)
+            add(s, work);
+    }
+    return news;
+}
+
 /* The first `count` of worker->reported are about to be sent. 0: all of them
  * are safe already, or can't be made so now. */
 int ex_worker_spool(executr_worker *worker, size_t count)
@@ -168,7 +189,6 @@ int ex_worker_spool(executr_worker *worker, size_t count)
     ex_spooler *s = &worker->spooler;
     executr_error err = {0};
     int renew = s->broken || s->spool.size > MOST_SIZE;
-    int news = 0;
 
     if (!s->used || (s->broken && ex_boottime_us() < s->retry_us))
         return 0;
@@ -176,20 +196,9 @@ int ex_worker_spool(executr_worker *worker, size_t count)
         failed(worker, &err);
         return 0;
     }
-    for (size_t i = 0; i < count; i++) {
-        ex_work *work = worker->reported[i];
-        news += !work->spooled;
-        if (!work->spooled || renew)
-            add(s, work);
-    }
-    if (news == 0) {
+    if (list_reports(worker, count, renew) == 0) {
         s->count = 0;
         return 0;
-    }
-    ex_work *work = renew ? worker->works : NULL;
-    for (; work; work = work->next) {
-        if (work->spooled && !work->reporting)
-            add(s, work);
     }
     s->sending = count;
     s->trim = worker->spooled == 0 && s->spool.size > BUSY_SIZE;

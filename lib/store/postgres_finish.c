@@ -10,8 +10,7 @@
 static const char sql[] =
     "SELECT * FROM executr_finish($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,"
     " $12, $13, $14, $15, $16)";
-static const char sql_fenced[] =
-    "SELECT * FROM executr_fenced($1, $2, $3, $4)";
+static const char sql_fenced[] = "SELECT * FROM executr_fenced($1, $2, $3, $4)";
 
 /* Kinds of reports, and what became of one. */
 enum {
