@@ -229,6 +229,46 @@ Test(cache_get, tells_the_cause_when_it_stops_the_function)
     cr_assert(strstr(err.message, "1000 bytes"), "%s", err.message);
 }
 
+/* Descriptors that a program started now would get. */
+static int inherited(void)
+{
+    int count = 0;
+
+    for (int fd = 0; fd < 1024; fd++) {
+        int flags = fcntl(fd, F_GETFD);
+        count += flags >= 0 && !(flags & FD_CLOEXEC);
+    }
+    return count;
+}
+
+/* The file and its lock are open while this is called. */
+static executr_status look_at_descriptors(
+    void *ctx, const char *sha256, executr_write write, void *write_ctx,
+    executr_error *why)
+{
+    const binary *b = ctx;
+
+    (void)sha256;
+    (void)why;
+    return inherited() == 3 && !write(write_ctx, b->bytes, b->size)
+               ? EXECUTR_OK
+               : EXECUTR_E_CALLBACK;
+}
+
+Test(cache_get, t49_no_program_inherits_a_descriptor)
+{
+    executr_pin *pin;
+    binary b = serve_well('a', 3000);
+
+    for (int fd = 3; fd < 1024; fd++)
+        fcntl(fd, F_SETFD, FD_CLOEXEC); /* what is open already */
+    executr_status st = executr_cache_get(
+        cache, b.sha256, NULL, look_at_descriptors, &b, &pin, &err);
+    cr_assert_eq(st, EXECUTR_OK);
+    cr_assert_eq(inherited(), 3);
+    executr_pin_free(pin);
+}
+
 static void overwrite(const char *path)
 {
     cr_assert_eq(chmod(path, 0755), 0);

@@ -214,3 +214,52 @@ Test(cache_crash, t47_kill_in_the_middle_leaves_a_valid_cache, .timeout = 60)
         cr_assert_eq(ex_fs_remove_tree(AT_FDCWD, cache_dir, &err), EXECUTR_OK);
     }
 }
+
+#define MANY 26
+
+/* Evict all there is, in a process that is killed after so many microseconds.
+ */
+static void kill_while_it_evicts(int after_us)
+{
+    executr_cache *small;
+
+    options.max_bytes = 1;
+    pid_t child = fork();
+    if (child == 0)
+        _exit(executr_cache_open(&options, &small, &err) != EXECUTR_OK);
+    nanosleep(&(struct timespec){0, after_us * 1000L}, NULL);
+    kill(child, SIGKILL);
+    cr_assert_eq(waitpid(child, NULL, 0), child);
+}
+
+/* Some files are gone and some are not, and of one perhaps only the lock file
+ * is left: what there is, is found by a look at the directory. */
+Test(cache_crash, t47_kill_while_it_evicts_leaves_a_valid_cache, .timeout = 60)
+{
+    binary all[MANY];
+
+    for (int i = 0; i < MANY; i++)
+        all[i] = serve_well((char)('a' + i), 4 * KIB);
+    for (int turn = 0; turn < 20; turn++) {
+        for (int i = 0; i < MANY; i++)
+            executr_pin_free(must_get(&all[i]));
+        kill_while_it_evicts(turn * 200);
+        reopen_cache(0);
+        int left = count_files("objects");
+        cr_assert_eq(count_files("locks"), left);
+        cr_assert_eq(figure(EXECUTR_CACHE_BYTES), left * 4 * KIB);
+        cr_assert_eq(count_files("tmp"), 0);
+    }
+}
+
+Test(cache_crash, t47_a_lock_file_without_its_binary_goes)
+{
+    binary b = serve_well('a', 4 * KIB);
+    executr_pin *pin = must_get(&b);
+
+    cr_assert_eq(unlink(executr_pin_path(pin)), 0);
+    executr_pin_free(pin);
+    cr_assert_eq(count_files("locks"), 1);
+    reopen_cache(0);
+    cr_assert_eq(count_files("."), 0);
+}
