@@ -193,8 +193,12 @@ void ex_pg_tell(ex_pg_store *store);
 executr_status ex_pg_record(
     const PGresult *rows, int row, executr_jobs *jobs, struct executr_job **out,
     executr_error *err) EXECUTR_CHECKED;
+/* Append a row of type executr_claimed_row, claimed just now by this one. */
+executr_status ex_pg_claimed(
+    const PGresult *rows, int row, const char *executor_id, executr_jobs *jobs,
+    executr_error *err) EXECUTR_CHECKED;
 executr_status ex_pg_no_job(const ex_uuid *id, executr_error *err);
-/* Its columns that others need. */
+/* Columns of both that others need. */
 enum {
     EX_PG_ROW_SLOT = 0,
     EX_PG_ROW_SEQ = 2,

@@ -182,8 +182,9 @@ static executr_status take_rows(
         if (slot < 0 || (size_t)slot > g->count)
             return ex_fail(
                 err, EXECUTR_E_INTERNAL, "a job was claimed for nobody");
-        st = ex_pg_record(
-            rows, row, c->claims[g->members[slot - 1]].jobs, NULL, err);
+        const ex_claim *claim = &c->claims[g->members[slot - 1]];
+        st = ex_pg_claimed(
+            rows, row, claim->request->executor_id, claim->jobs, err);
     }
     return st;
 }

@@ -6,22 +6,17 @@
 #include "store/limits.h"
 #include "store/postgres.h"
 
-/* The columns of executr_job_row (sql/postgres/002_queue.sql). */
+/* The columns of executr_job_row (sql/postgres/002_queue.sql), of which
+ * executr_claimed_row has the first. */
 enum {
     SLOT,
     ID,
     SEQ,
     TYPE,
     PRIORITY,
-    STATUS,
     ATTEMPT,
-    EXECUTOR_ID,
-    EXECUTOR_IP,
     CREATED_AT,
     STARTED_AT,
-    LAST_HEARTBEAT,
-    COMPLETED_AT,
-    RETRY_AFTER,
     MAX_RETRIES,
     RETRY_COUNT,
     EXCLUSIVE,
@@ -34,6 +29,13 @@ enum {
     ARGUMENTS,
     ENV_VARIABLES,
     LIMITS,
+    CLAIMED_COLUMN_COUNT,
+    STATUS = CLAIMED_COLUMN_COUNT,
+    EXECUTOR_ID,
+    EXECUTOR_IP,
+    LAST_HEARTBEAT,
+    COMPLETED_AT,
+    RETRY_AFTER,
     STDOUT,
     STDERR,
     USER_SECONDS,
@@ -70,12 +72,9 @@ static void read_texts(reader *r, struct executr_job *job)
 {
     job->type = copy(r, TYPE, NULL);
     job->binary_url = copy(r, BINARY_URL, NULL);
-    job->executor_id = copy(r, EXECUTOR_ID, NULL);
     job->error_message = copy(r, ERROR_MESSAGE, NULL);
     job->arguments_json = copy(r, ARGUMENTS, NULL);
     job->environment_json = copy(r, ENV_VARIABLES, NULL);
-    job->stdout_data = copy(r, STDOUT, &job->stdout_length);
-    job->stderr_data = copy(r, STDERR, &job->stderr_length);
 }
 
 static void read_numbers(const reader *r, struct executr_job *job)
@@ -84,13 +83,9 @@ static void read_numbers(const reader *r, struct executr_job *job)
     int row = r->row;
 
     job->priority = executr_priority_parse(ex_pg_text(rows, row, PRIORITY));
-    job->status = executr_job_status_parse(ex_pg_text(rows, row, STATUS));
     job->attempt = ex_pg_i32(rows, row, ATTEMPT);
     job->created_at_us = ex_pg_time(rows, row, CREATED_AT);
     job->started_at_us = ex_pg_time(rows, row, STARTED_AT);
-    job->last_heartbeat_us = ex_pg_time(rows, row, LAST_HEARTBEAT);
-    job->completed_at_us = ex_pg_time(rows, row, COMPLETED_AT);
-    job->retry_after_us = ex_pg_time(rows, row, RETRY_AFTER);
     job->max_retries = ex_pg_i32(rows, row, MAX_RETRIES);
     job->retry_count = ex_pg_i32(rows, row, RETRY_COUNT);
     job->exclusive = ex_pg_bool(rows, row, EXCLUSIVE);
@@ -100,6 +95,44 @@ static void read_numbers(const reader *r, struct executr_job *job)
     job->outcome = executr_outcome_parse(ex_pg_text(rows, row, OUTCOME));
 }
 
+/* What a claim does not tell. */
+static void read_more(reader *r, struct executr_job *job)
+{
+    const PGresult *rows = r->rows;
+    int row = r->row;
+
+    job->status = executr_job_status_parse(ex_pg_text(rows, row, STATUS));
+    job->executor_id = copy(r, EXECUTOR_ID, NULL);
+    job->last_heartbeat_us = ex_pg_time(rows, row, LAST_HEARTBEAT);
+    job->completed_at_us = ex_pg_time(rows, row, COMPLETED_AT);
+    job->retry_after_us = ex_pg_time(rows, row, RETRY_AFTER);
+    job->stdout_data = copy(r, STDOUT, &job->stdout_length);
+    job->stderr_data = copy(r, STDERR, &job->stderr_length);
+}
+
+static executr_status read_row(
+    reader *r, int columns, executr_jobs *jobs, struct executr_job **out,
+    executr_error *err)
+{
+    if (PQnfields(r->rows) != columns)
+        return ex_fail(
+            err, EXECUTR_E_INTERNAL, "a job has %d columns instead of %d",
+            PQnfields(r->rows), columns);
+    executr_status st = ex_jobs_add(jobs, out, err);
+    if (st)
+        return st;
+    struct executr_job *job = *out;
+    ex_uuid id = ex_pg_uuid(r->rows, r->row, ID);
+    ex_uuid_format(&id, job->id);
+    const char *sha256 = ex_pg_text(r->rows, r->row, BINARY_SHA256);
+    memcpy(
+        job->binary_sha256, sha256,
+        strnlen(sha256, sizeof job->binary_sha256 - 1));
+    read_texts(r, job);
+    read_numbers(r, job);
+    return ex_limits_load(ex_pg_text(r->rows, r->row, LIMITS), job, err);
+}
+
 executr_status ex_pg_record(
     const PGresult *rows, int row, executr_jobs *jobs, struct executr_job **out,
     executr_error *err)
@@ -107,26 +140,31 @@ executr_status ex_pg_record(
     reader r = {rows, row, &jobs->arena, 0};
     struct executr_job *job;
 
-    if (PQnfields(rows) != COLUMN_COUNT)
-        return ex_fail(
-            err, EXECUTR_E_INTERNAL, "a job has %d columns instead of %d",
-            PQnfields(rows), COLUMN_COUNT);
-    executr_status st = ex_jobs_add(jobs, &job, err);
+    executr_status st = read_row(&r, COLUMN_COUNT, jobs, &job, err);
     if (st)
         return st;
-    ex_uuid id = ex_pg_uuid(rows, row, ID);
-    ex_uuid_format(&id, job->id);
-    const char *sha256 = ex_pg_text(rows, row, BINARY_SHA256);
-    memcpy(
-        job->binary_sha256, sha256,
-        strnlen(sha256, sizeof job->binary_sha256 - 1));
-    read_texts(&r, job);
-    read_numbers(&r, job);
-    if (r.failed)
-        return ex_fail_nomem(err);
+    read_more(&r, job);
     if (out)
         *out = job;
-    return ex_limits_load(ex_pg_text(rows, row, LIMITS), job, err);
+    return r.failed ? ex_fail_nomem(err) : EXECUTR_OK;
+}
+
+executr_status ex_pg_claimed(
+    const PGresult *rows, int row, const char *executor_id, executr_jobs *jobs,
+    executr_error *err)
+{
+    reader r = {rows, row, &jobs->arena, 0};
+    struct executr_job *job;
+
+    executr_status st = read_row(&r, CLAIMED_COLUMN_COUNT, jobs, &job, err);
+    if (st)
+        return st;
+    job->status = EXECUTR_JOB_RUNNING;
+    job->last_heartbeat_us = job->started_at_us;
+    job->executor_id = ex_arena_strdup(&jobs->arena, executor_id);
+    if (!job->executor_id || r.failed)
+        return ex_fail_nomem(err);
+    return EXECUTR_OK;
 }
 
 static int32_t attempt_status(const char *word)

@@ -8,23 +8,42 @@
 -- scans and keep them while the tables grow. A disabled path costs 1e10, which
 -- would call for JIT wherever no other exists, so that is off.
 
--- A job as it is handed out. `slot` tells rows apart: the request a claimed
--- job is for; 0 for the job and 1 for its attempts in executr_get.
+-- A job as a claim hands it out; its status and executor are known to whoever
+-- asked. `slot` tells rows apart: here the request that the job is for.
+CREATE TYPE executr_claimed_row AS (
+    slot integer,
+    id uuid,
+    seq bigint,
+    type text,
+    priority text,
+    attempt integer,
+    created_at timestamptz,
+    started_at timestamptz,
+    max_retries integer,
+    retry_count integer,
+    exclusive boolean,
+    exit_code integer,
+    signal integer,
+    outcome text,
+    error_message text,
+    binary_url text,
+    binary_sha256 text,
+    arguments json,
+    env_variables json,
+    limits text
+);
+
+-- A job as it is read: the same and more. `slot` is 0 for the job and 1 for its
+-- attempts in executr_get.
 CREATE TYPE executr_job_row AS (
     slot integer,
     id uuid,
     seq bigint,
     type text,
     priority text,
-    status text,
     attempt integer,
-    executor_id text,
-    executor_ip text,
     created_at timestamptz,
     started_at timestamptz,
-    last_heartbeat timestamptz,
-    completed_at timestamptz,
-    retry_after timestamptz,
     max_retries integer,
     retry_count integer,
     exclusive boolean,
@@ -37,6 +56,12 @@ CREATE TYPE executr_job_row AS (
     arguments json,
     env_variables json,
     limits text,
+    status text,
+    executor_id text,
+    executor_ip text,
+    last_heartbeat timestamptz,
+    completed_at timestamptz,
+    retry_after timestamptz,
     stdout bytea,
     stderr bytea,
     user_seconds double precision,
@@ -217,7 +242,7 @@ $$;
 CREATE FUNCTION executr_claim(
     p_executors text[], p_ips text[], p_slots integer[], p_floors bigint[],
     p_types text[], p_offers integer)
-RETURNS SETOF executr_job_row
+RETURNS SETOF executr_claimed_row
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off
@@ -230,7 +255,7 @@ DECLARE
     wanted integer;
     ran integer;
     missed integer[];
-    mark executr_job_row;
+    mark executr_claimed_row;
     words CONSTANT text[] := '{foreground,background,best_effort}';
     counts bigint[] := '{0,0,0}';
     all_ids uuid[] := '{}';
@@ -282,14 +307,11 @@ BEGIN
                 last_heartbeat = now(), retry_after = NULL
             FROM unnest(ids) WITH ORDINALITY AS u (id, k)
             WHERE j.id = u.id AND j.status = 'pending'
-            RETURNING slots[u.k], j.id, j.seq, j.type, j.priority, j.status,
-                j.attempt, j.executor_id, j.executor_ip, j.created_at,
-                j.started_at, j.last_heartbeat, j.completed_at, j.retry_after,
-                j.max_retries, j.retry_count, j.exclusive, j.exit_code,
-                j.signal, j.outcome, j.error_message, j.binary_url,
-                j.binary_sha256, j.arguments, j.env_variables, j.limits,
-                NULL::bytea, NULL::bytea, NULL::double precision,
-                NULL::double precision, NULL::double precision, NULL::bigint;
+            RETURNING slots[u.k], j.id, j.seq, j.type, j.priority, j.attempt,
+                j.created_at, j.started_at, j.max_retries, j.retry_count,
+                j.exclusive, j.exit_code, j.signal, j.outcome, j.error_message,
+                j.binary_url, j.binary_sha256, j.arguments, j.env_variables,
+                j.limits;
             GET DIAGNOSTICS ran = ROW_COUNT;
             all_ids := all_ids || ids;
             all_slots := all_slots || slots[1:took];
@@ -313,7 +335,7 @@ BEGIN
     IF cardinality(all_ids) > 0 THEN
         INSERT INTO claims (executor_id, job_ids, claimed_at)
         SELECT p_executors[u.slot], array_agg(u.id), now()
-        FROM unnest(all_ids, all_slots) AS u (id, slot)
+        FROM (SELECT unnest(all_ids) AS id, unnest(all_slots) AS slot) u
         GROUP BY u.slot;
         INSERT INTO job_counts (foreground, background, best_effort, running)
         VALUES (-counts[1], -counts[2], -counts[3], cardinality(all_ids));

@@ -24,14 +24,15 @@ $$;
 -- whichever is later.
 CREATE FUNCTION executr_row(j jobs, p_leases_at timestamptz)
 RETURNS SETOF executr_job_row LANGUAGE sql STABLE ROWS 1 AS $$
-    SELECT 0, j.id, j.seq, j.type, j.priority, j.status, j.attempt,
-        j.executor_id, j.executor_ip, j.created_at, j.started_at,
+    SELECT 0, j.id, j.seq, j.type, j.priority, j.attempt, j.created_at,
+        j.started_at, j.max_retries, j.retry_count, j.exclusive, j.exit_code,
+        j.signal, j.outcome, j.error_message, j.binary_url, j.binary_sha256,
+        j.arguments, j.env_variables, j.limits, j.status, j.executor_id,
+        j.executor_ip,
         CASE WHEN j.status = 'running'
             THEN greatest(j.last_heartbeat, p_leases_at)
             ELSE j.last_heartbeat END,
-        j.completed_at, j.retry_after, j.max_retries, j.retry_count,
-        j.exclusive, j.exit_code, j.signal, j.outcome, j.error_message,
-        j.binary_url, j.binary_sha256, j.arguments, j.env_variables, j.limits,
+        j.completed_at, j.retry_after,
         NULL::bytea, NULL::bytea, NULL::double precision,
         NULL::double precision, NULL::double precision, NULL::bigint
 $$;
@@ -64,11 +65,11 @@ BEGIN
         RETURN;
     END IF;
     RETURN QUERY
-    SELECT 1, a.job_id, NULL::bigint, NULL, NULL, a.status, a.attempt,
-        a.executor_id, a.executor_ip, NULL::timestamptz, a.started_at,
-        NULL::timestamptz, a.ended_at, NULL::timestamptz, NULL::integer,
-        NULL::integer, NULL::boolean, a.exit_code, a.signal, a.outcome,
-        a.error_message, NULL, NULL, NULL::json, NULL::json, NULL,
+    SELECT 1, a.job_id, NULL::bigint, NULL, NULL, a.attempt,
+        NULL::timestamptz, a.started_at, NULL::integer, NULL::integer,
+        NULL::boolean, a.exit_code, a.signal, a.outcome, a.error_message,
+        NULL, NULL, NULL::json, NULL::json, NULL, a.status, a.executor_id,
+        a.executor_ip, NULL::timestamptz, a.ended_at, NULL::timestamptz,
         NULL::bytea, NULL::bytea, a.user_seconds, a.system_seconds,
         a.wall_seconds, a.max_rss_bytes
     FROM job_attempts a WHERE a.job_id = p_id
