@@ -43,14 +43,20 @@ typedef struct ex_params {
     uint32_t types[EX_PG_PARAMS_MAX];
     size_t starts[EX_PG_PARAMS_MAX]; /* where each begins in `bytes` */
     int is_array[EX_PG_PARAMS_MAX];
+    int items[EX_PG_PARAMS_MAX]; /* EX_PG_NULLS, EX_PG_VALUES it has */
 } ex_params;
+enum {
+    EX_PG_NULLS = 1,
+    EX_PG_VALUES = 2
+};
 
 void ex_params_init(ex_params *p);
 void ex_params_clear(ex_params *p);
 /* Begin the next parameter: `type` with one item, or an array with `count`. */
 void ex_params_one(ex_params *p, uint32_t type);
 void ex_params_array(ex_params *p, uint32_t type, size_t count);
-/* Its items, in order. NULL pointers are SQL's NULL. */
+/* Its items, in order. NULL pointers are SQL's NULL. An array of nothing but
+ * NULL arrives as NULL, which costs nothing to take apart. */
 void ex_item_null(ex_params *p);
 void ex_item_bytes(ex_params *p, const void *data, size_t length);
 void ex_item_text(ex_params *p, const char *text);

@@ -107,7 +107,9 @@ static int send_statement(PGconn *pg, const char *sql, const ex_params *params)
             (const unsigned char *)params->bytes.data + start;
         values[i] = (const char *)at;
         lengths[i] = (int)(end - start);
-        if (!params->is_array[i]) {
+        if (params->is_array[i] && params->items[i] == EX_PG_NULLS) {
+            values[i] = NULL;
+        } else if (!params->is_array[i]) {
             /* A lone item carries its length in front; 0xff…: NULL. */
             values[i] = at[0] == 0xff ? NULL : (const char *)at + 4;
             lengths[i] -= 4;

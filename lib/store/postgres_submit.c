@@ -99,7 +99,7 @@ static int32_t add_keys(ex_params *p, const ex_submit *jobs, size_t count)
     }
     ex_params_array(p, EX_PG_TEXTS, count);
     for (size_t i = 0; i < count; i++)
-        ex_item_text(p, jobs[i].digest);
+        ex_item_text(p, special ? jobs[i].digest : NULL);
     return special;
 }
 

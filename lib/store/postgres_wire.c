@@ -42,6 +42,7 @@ static void begin(ex_params *p, uint32_t type, int is_array)
     }
     p->types[p->count] = type;
     p->is_array[p->count] = is_array;
+    p->items[p->count] = 0;
     p->starts[p->count] = p->bytes.length;
     p->count++;
 }
@@ -85,9 +86,17 @@ void ex_params_array(ex_params *p, uint32_t type, size_t count)
     }
 }
 
+/* The length in front of an item. */
+static void begin_item(ex_params *p, int kind, uint32_t length)
+{
+    if (p->count)
+        p->items[p->count - 1] |= kind;
+    put_u32(&p->bytes, length);
+}
+
 void ex_item_null(ex_params *p)
 {
-    put_u32(&p->bytes, UINT32_MAX);
+    begin_item(p, EX_PG_NULLS, UINT32_MAX);
 }
 
 void ex_item_bytes(ex_params *p, const void *data, size_t length)
@@ -100,7 +109,7 @@ void ex_item_bytes(ex_params *p, const void *data, size_t length)
         p->bytes.failed = EXECUTR_E_TOO_LARGE;
         return;
     }
-    put_u32(&p->bytes, (uint32_t)length);
+    begin_item(p, EX_PG_VALUES, (uint32_t)length);
     ex_buf_add(&p->bytes, data, length);
 }
 
@@ -116,19 +125,19 @@ void ex_item_text_or_null(ex_params *p, const char *text)
 
 void ex_item_bool(ex_params *p, int32_t value)
 {
-    put_u32(&p->bytes, 1);
+    begin_item(p, EX_PG_VALUES, 1);
     ex_buf_putc(&p->bytes, value ? 1 : 0);
 }
 
 void ex_item_i32(ex_params *p, int32_t value)
 {
-    put_u32(&p->bytes, 4);
+    begin_item(p, EX_PG_VALUES, 4);
     put_u32(&p->bytes, (uint32_t)value);
 }
 
 void ex_item_i64(ex_params *p, int64_t value)
 {
-    put_u32(&p->bytes, 8);
+    begin_item(p, EX_PG_VALUES, 8);
     put_u64(&p->bytes, (uint64_t)value);
 }
 
@@ -137,7 +146,7 @@ void ex_item_f64(ex_params *p, double value)
     uint64_t bits;
 
     memcpy(&bits, &value, sizeof bits);
-    put_u32(&p->bytes, 8);
+    begin_item(p, EX_PG_VALUES, 8);
     put_u64(&p->bytes, bits);
 }
 
