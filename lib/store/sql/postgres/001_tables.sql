@@ -15,7 +15,8 @@ CREATE TABLE schema_migrations (
 -- every page (fillfactor): so the two updates of a job's life, claimed and
 -- finished, stay in their page and touch no index (heap-only): a page has to
 -- hold all its jobs claimed and all of them finished. What never changes stands
--- first, so that the log of such an update is short.
+-- first, then what a claim sets, then what the end sets: the log of an update
+-- begins where the row differs.
 CREATE TABLE jobs (
     id uuid PRIMARY KEY,
     seq bigint NOT NULL,
@@ -30,20 +31,20 @@ CREATE TABLE jobs (
     env_variables json NOT NULL,
     limits text,
     priority text NOT NULL,
-    status text NOT NULL,
-    attempt integer NOT NULL DEFAULT 0,
+    cancel_requested boolean NOT NULL DEFAULT false,
     retry_count integer NOT NULL DEFAULT 0,
     lost_count integer NOT NULL DEFAULT 0,
-    cancel_requested boolean NOT NULL DEFAULT false,
+    attempt integer NOT NULL DEFAULT 0,
     started_at timestamptz,
     last_heartbeat timestamptz,
+    executor_id text,
+    executor_ip text,
+    status text NOT NULL,
     completed_at timestamptz,
     retry_after timestamptz,
     exit_code integer,
     signal integer,
     outcome text,
-    executor_id text,
-    executor_ip text,
     error_message text
 ) WITH (
     fillfactor = 38,
