@@ -334,8 +334,8 @@ void ex_worker_fetched(executr_worker *worker)
             work->due_us = 0;
             if (done->status)
                 fetch_failed(worker, work, done->status, &done->err);
-            else
-                ex_work_start(worker, work);
+            else /* if it is still what the thread found */
+                ex_work_due(worker, work, ex_boottime_us());
         }
         ex_fetch_free(done);
     }

@@ -2,6 +2,7 @@
 /* How a worker gets binaries: beside everything else it does. */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -128,9 +129,8 @@ Test(worker_fetch, t45_a_flipped_file_is_never_executed)
     cr_expect(strstr(executr_job_stdout(job, &length), "[well]"));
 }
 
-/* A worker that is not run, with one job whose lease is too old to start it:
- * its binary is at hand, and it waits for a heartbeat. */
-static ex_work *hold_waiting(executr_worker *idle)
+/* A worker that is not run, with one job. */
+static ex_work *hold_claimed(executr_worker *idle, int64_t sent_us)
 {
     executr_claim claim = EXECUTR_CLAIM_INIT;
     executr_jobs *jobs;
@@ -141,8 +141,15 @@ static ex_work *hold_waiting(executr_worker *idle)
     cr_assert_eq(executr_queue_claim(queue, &claim, &jobs, &err), 0);
     cr_assert_eq(executr_jobs_count(jobs), 1);
     ex_worker_lease(idle, 1000);
-    ex_worker_take(idle, jobs, ex_boottime_us() - INT64_C(60000000));
-    ex_work *work = idle->works;
+    ex_worker_take(idle, jobs, sent_us);
+    return idle->works;
+}
+
+/* Its lease is too old to start it: its binary is at hand, and it waits for a
+ * heartbeat. */
+static ex_work *hold_waiting(executr_worker *idle)
+{
+    ex_work *work = hold_claimed(idle, ex_boottime_us() - INT64_C(60000000));
     while (!work->pin) {
         nanosleep(&(struct timespec){0, 1000000}, NULL);
         ex_worker_fetched(idle);
@@ -169,6 +176,26 @@ Test(worker_fetch, t45_a_file_flipped_while_its_job_waits_is_not_executed)
     ex_work_due(idle, work, ex_boottime_us());
     cr_expect_eq(work->state, EX_WORK_FETCHING);
     cr_expect_null(work->pin);
+    executr_worker_free(idle);
+}
+
+/* Between the end of the fetch and the loop's turn. */
+Test(worker_fetch, t45_a_file_flipped_after_its_fetch_is_not_executed)
+{
+    executr_worker *idle;
+    struct stat info;
+
+    cr_assert_eq(executr_worker_open(&options, &idle, &err), 0);
+    ex_work *work = hold_claimed(idle, ex_boottime_us());
+    struct pollfd done = {.fd = idle->fetcher.done_fd, .events = POLLIN};
+    cr_assert_eq(poll(&done, 1, 10000), 1);
+    flip();
+    while (work->state != EX_WORK_RUNNING) {
+        ex_worker_fetched(idle);
+        nanosleep(&(struct timespec){0, 1000000}, NULL);
+    }
+    cr_assert_eq(stat(executr_pin_path(work->pin), &info), 0);
+    cr_expect_gt(info.st_size, 1000, "it was fetched again");
     executr_worker_free(idle);
 }
 
