@@ -87,6 +87,7 @@ static void see_stops(executr_worker *worker)
             "stopping: no new jobs, waiting for those that run", NULL);
         if (worker->claiming)
             worker->source->ops->unclaim(worker->source);
+        ex_worker_return_line(worker, EX_STOPPING);
     }
     if (stops >= 2 && worker->stopping == 1) {
         worker->stopping = 2;
@@ -109,10 +110,10 @@ static int may_leave(const executr_worker *worker, int64_t now_us)
 /* A goodbye lets others start what we hold, at once. */
 static int may_say_goodbye(const executr_worker *worker)
 {
-    const ex_work *work = worker->works;
+    const ex_work *work = worker->lists[EX_WORK_RUNNING].first;
 
-    while (work && !(work->exclusive && work->state == EX_WORK_RUNNING))
-        work = work->next;
+    while (work && !work->exclusive)
+        work = work->after;
     return !work;
 }
 
@@ -139,7 +140,7 @@ static int leave(executr_worker *worker, int64_t now_us)
         leave_without_goodbye(worker, "an exclusive job is not dead yet");
         return 1;
     }
-    if (worker->ended > 0 && worker->spooler.used) {
+    if (worker->lists[EX_WORK_ENDED].count > 0 && worker->spooler.used) {
         leave_without_goodbye(worker, "results stay in the spool");
         return 1;
     }
@@ -154,13 +155,9 @@ static int leave(executr_worker *worker, int64_t now_us)
 
 static void do_due(executr_worker *worker, int64_t now_us)
 {
-    ex_work *work = worker->works;
-
-    while (work) {
-        ex_work *next = work->next;
-        ex_work_due(worker, work, now_us);
-        work = next;
-    }
+    ex_works_due(worker, now_us);
+    ex_worker_fill(worker);
+    ex_worker_keep_line(worker, now_us);
     ex_worker_beat(worker, now_us);
     ex_worker_live(worker, now_us);
     ex_worker_report(worker, now_us);
@@ -188,12 +185,8 @@ static int64_t next_due_us(const executr_worker *worker)
         due = sooner(due, worker->report_at_us);
     if (worker->leaving || worker->stopping == 2)
         due = sooner(due, worker->give_up_us);
-    for (const ex_work *work = worker->works; work; work = work->next) {
-        if (work->state == EX_WORK_WAITING)
-            due = sooner(due, work->due_us);
-        due = sooner(due, ex_work_expiry_us(worker, work));
-    }
-    return due;
+    due = sooner(due, ex_worker_line_due_us(worker));
+    return sooner(due, ex_works_due_us(worker));
 }
 
 /* Milliseconds to sleep; rounded up, or the last one would be spun away. */

@@ -24,14 +24,17 @@
  *   WAITING   will be fetched (no pin) or started (pin) at due_us; never:
  *             not before a heartbeat has said that it is still ours
  *   FETCHING  a thread is at it
+ *   READY     stands in line for a slot, with its pin
  *   RUNNING   the runner has it, under `token`
  *   ENDED     its report waits to be taken; pin and record are given up
  */
 enum {
     EX_WORK_WAITING = 1,
     EX_WORK_FETCHING = 2,
-    EX_WORK_RUNNING = 3,
-    EX_WORK_ENDED = 4
+    EX_WORK_READY = 3,
+    EX_WORK_RUNNING = 4,
+    EX_WORK_ENDED = 5,
+    EX_WORK_STATES
 };
 
 /* The records of one claim, freed with the last job that needs them. */
@@ -41,8 +44,10 @@ typedef struct ex_batch {
 } ex_batch;
 
 typedef struct ex_work {
-    struct ex_work *next;
+    struct ex_work *next; /* of all, last claim first */
     struct ex_work *previous;
+    struct ex_work *after; /* of those in the same state */
+    struct ex_work *before;
     uint64_t token;
     int32_t state;
     int32_t attempt;
@@ -56,6 +61,7 @@ typedef struct ex_work {
     int32_t named;     /* by a heartbeat since it was started */
     char job_id[40];
     int64_t due_us;
+    int64_t since_us;   /* in line, or to be fetched */
     int64_t renewed_us; /* its lease runs from here at the earliest */
     int64_t started_us;
     ex_batch *batch;
@@ -70,6 +76,13 @@ typedef struct ex_work {
     int64_t put_next[2]; /* bytes of each that were put */
     int64_t put_at_us;   /* the next look */
 } ex_work;
+
+/* Works in one state, by the time they came to it. */
+typedef struct ex_works {
+    ex_work *first;
+    ex_work *last;
+    size_t count;
+} ex_works;
 
 /* A fetch on its way to a thread and back. It owns all it needs, so that its
  * job may be gone when it returns. */
@@ -206,9 +219,11 @@ struct executr_worker {
     uint64_t tokens;
 
     ex_work *works;
-    size_t active; /* not ENDED: they occupy slots */
-    size_t ended;
-    size_t spooled; /* reports on disk */
+    size_t held; /* as many */
+    ex_works lists[EX_WORK_STATES];
+    size_t ended_bytes;  /* of output, in ENDED ones */
+    size_t spooled;      /* reports on disk */
+    int64_t mean_run_us; /* of programs of late; 0: not known */
 
     ex_spooler spooler;
 
@@ -271,12 +286,37 @@ void ex_worker_claimed(
     void *ctx, executr_status status, executr_jobs *jobs,
     const executr_error *err);
 
+/* worker_slots.c */
+void ex_work_move(executr_worker *worker, ex_work *work, int32_t state);
+/* Into all and WAITING, and out again. */
+void ex_work_add(executr_worker *worker, ex_work *work);
+void ex_work_remove(executr_worker *worker, ex_work *work);
+
+/* How many jobs to claim now. */
+size_t ex_worker_room(const executr_worker *worker);
+/* A program ran for so long. */
+void ex_worker_ran(executr_worker *worker, int64_t us);
+
+/* It has its binary: start it, or let it stand in line. */
+void ex_work_ready(executr_worker *worker, ex_work *work);
+/* Start who stands in line, as slots allow. */
+void ex_worker_fill(executr_worker *worker);
+/* Give them back. */
+void ex_worker_return_line(executr_worker *worker, const char *why);
+/* Give back who stood there for too long. */
+void ex_worker_keep_line(executr_worker *worker, int64_t now_us);
+int64_t ex_worker_line_due_us(const executr_worker *worker);
+
 /* worker_jobs.c */
+#define EX_STOPPING "this executor is about to stop"
 /* Hold the jobs of a claim sent at `sent_us`; takes them over. */
 void ex_worker_take(
     executr_worker *worker, executr_jobs *jobs, int64_t sent_us);
-/* Move on what is due: fetches, starts. */
-void ex_work_due(executr_worker *worker, ex_work *work, int64_t now_us);
+/* Move on those that are due: fetches, starts, leases that run out. */
+void ex_works_due(executr_worker *worker, int64_t now_us);
+int64_t ex_works_due_us(const executr_worker *worker);
+/* Fetch it, or start it if its binary is still what it was. */
+void ex_work_resume(executr_worker *worker, ex_work *work);
 void ex_worker_fetched(executr_worker *worker); /* results of fetches */
 executr_status ex_worker_run_programs(
     executr_worker *worker, executr_error *err) EXECUTR_CHECKED;

@@ -35,8 +35,8 @@ static executr_status name_leases(executr_worker *worker, executr_error *err)
     void *memory;
     size_t count = 0;
 
-    executr_status st = ex_alloc_array(
-        &memory, worker->active + worker->ended, sizeof *worker->leases, err);
+    executr_status st =
+        ex_alloc_array(&memory, worker->held, sizeof *worker->leases, err);
     if (st)
         return st;
     worker->leases = memory;
@@ -84,7 +84,8 @@ int64_t ex_worker_beat_due_us(const executr_worker *worker)
 
     if (worker->beating || worker->leaving)
         return EX_NEVER_US;
-    for (const ex_work *work = worker->works; work; work = work->next) {
+    const ex_work *work = worker->lists[EX_WORK_RUNNING].first;
+    for (; work; work = work->after) {
         int64_t young = ex_work_young_us(worker, work);
         due = young < due ? young : due;
     }

@@ -18,33 +18,13 @@
 #define BACKOFF_MS 100
 #define PAUSE_US (INT64_C(10) * 1000 * 1000)
 
-/*
- * A slot is free when nothing is fetched or run in it, and no program that can
- * not be killed holds on to what the slot stands for. Ended jobs whose report
- * was not taken yet don't occupy one, so that reporting costs no time, but only
- * as many as there are slots and a few more: behind a source that takes no
- * reports memory must not grow.
- */
-#define SPARE_ENDED 3
-
-static size_t free_slots(const executr_worker *worker)
-{
-    size_t slots = (size_t)worker->options.max_jobs;
-    size_t allowed = slots + SPARE_ENDED;
-    size_t used = worker->active + executr_runner_unkillable(worker->runner);
-
-    if (worker->ended > allowed)
-        used += worker->ended - allowed;
-    return used < slots ? slots - used : 0;
-}
-
 /* Not before a heartbeat was answered: what is claimed must be kept, and the
  * answer says for how long leases last. */
 static int may_claim(const executr_worker *worker)
 {
     return worker->heard && !worker->stopping && !worker->claiming &&
            !worker->spooler.broken && ex_worker_in_service(worker) &&
-           free_slots(worker) > 0;
+           ex_worker_room(worker) > 0;
 }
 
 int64_t ex_worker_claim_due_us(const executr_worker *worker)
@@ -71,11 +51,11 @@ static void failed(
 
 static void fill_claim(executr_worker *worker)
 {
-    size_t slots = free_slots(worker);
+    size_t room = ex_worker_room(worker);
     executr_claim *claim = &worker->claim;
 
     *claim = (executr_claim)EXECUTR_CLAIM_INIT;
-    claim->max_jobs = slots < MOST_JOBS ? (int32_t)slots : MOST_JOBS;
+    claim->max_jobs = room < MOST_JOBS ? (int32_t)room : MOST_JOBS;
     claim->executor_id = worker->id;
     claim->executor_ip = worker->ip;
     claim->wait_ms = EX_CLAIM_WAIT_MS;

@@ -20,12 +20,13 @@
 #define BACKOFF_MS 200
 #define LONGEST_BACKOFF_MS 5000
 
-static ex_work *find(const executr_worker *worker, uint64_t token)
+static ex_work *find(
+    const executr_worker *worker, int32_t state, uint64_t token)
 {
-    ex_work *work = worker->works;
+    ex_work *work = worker->lists[state].first;
 
     while (work && work->token != token)
-        work = work->next;
+        work = work->after;
     return work;
 }
 
@@ -41,20 +42,18 @@ static void leave_batch(ex_work *work)
     }
 }
 
+static size_t output_of(const ex_work *work)
+{
+    return work->report.stdout_length + work->report.stderr_length;
+}
+
 void ex_work_free(executr_worker *worker, ex_work *work)
 {
     if (work->state == EX_WORK_FETCHING)
         ex_fetcher_cancel(&worker->fetcher, work->token);
-    if (work->previous)
-        work->previous->next = work->next;
-    else
-        worker->works = work->next;
-    if (work->next)
-        work->next->previous = work->previous;
     if (work->state == EX_WORK_ENDED)
-        worker->ended--;
-    else
-        worker->active--;
+        worker->ended_bytes -= output_of(work);
+    ex_work_remove(worker, work);
     worker->spooled -= work->spooled != 0;
     leave_batch(work);
     executr_pin_free(work->pin);
@@ -71,15 +70,14 @@ void ex_work_release(executr_worker *worker, ex_work *work)
     leave_batch(work);
     executr_pin_free(work->pin);
     work->pin = NULL;
-    work->state = EX_WORK_ENDED;
-    worker->active--;
-    worker->ended++;
+    ex_work_move(worker, work, EX_WORK_ENDED);
+    worker->ended_bytes += output_of(work);
 }
 
 /* Try again later: 1, or 0 when it was tried often enough. */
 static int try_later(executr_worker *worker, ex_work *work)
 {
-    work->state = EX_WORK_WAITING;
+    ex_work_move(worker, work, EX_WORK_WAITING);
     if (++work->tries >= TRIES)
         return 0;
     int64_t delay = ex_reconnect_delay_ms(
@@ -162,7 +160,7 @@ static void fetch_failed(
 {
     char message[560];
 
-    work->state = EX_WORK_WAITING;
+    ex_work_move(worker, work, EX_WORK_WAITING);
     if (is_shortage(worker, status)) {
         ex_work_machine_failed(worker, work, err);
         return;
@@ -192,12 +190,13 @@ static void fetch(executr_worker *worker, ex_work *work)
             &worker->fetcher, work->token, sha256,
             executr_job_binary_url(work->job), &err);
         if (!st)
-            work->state = EX_WORK_FETCHING;
+            ex_work_move(worker, work, EX_WORK_FETCHING);
+        work->since_us = ex_boottime_us();
     }
     if (st)
         fetch_failed(worker, work, st, &err);
     else if (work->pin)
-        ex_work_start(worker, work);
+        ex_work_ready(worker, work);
 }
 
 /* Its lease may be another's soon. If it ended by itself in time, on_end still
@@ -235,27 +234,62 @@ static void fetch_anew(executr_worker *worker, ex_work *work)
     fetch(worker, work);
 }
 
-void ex_work_due(executr_worker *worker, ex_work *work, int64_t now_us)
+void ex_work_resume(executr_worker *worker, ex_work *work)
 {
-    if (ex_work_expiry_us(worker, work) <= now_us) {
-        expire(worker, work);
-        return;
-    }
-    if (work->state != EX_WORK_WAITING || work->due_us > now_us)
-        return;
+    if (!work->pin)
+        fetch(worker, work);
+    else if (!ex_pin_unchanged(work->pin))
+        fetch_anew(worker, work);
+    else if (work->state == EX_WORK_READY)
+        ex_work_start(worker, work);
+    else
+        ex_work_ready(worker, work);
+}
+
+static void go_on(executr_worker *worker, ex_work *work)
+{
     const char *why = refusal(worker, work);
+
     if (why && work->returned) {
         ex_work_return(worker, work, why);
         ex_worker_pause(worker, why);
     } else if (why) {
         ex_work_failed(worker, work, EXECUTR_OUTCOME_EXEC_FAILED, why);
-    } else if (!work->pin) {
-        fetch(worker, work);
-    } else if (ex_pin_unchanged(work->pin)) {
-        ex_work_start(worker, work);
     } else {
-        fetch_anew(worker, work);
+        ex_work_resume(worker, work);
     }
+}
+
+void ex_works_due(executr_worker *worker, int64_t now_us)
+{
+    ex_work *work = worker->lists[EX_WORK_RUNNING].first;
+
+    for (; work; work = work->after) {
+        if (ex_work_expiry_us(worker, work) <= now_us)
+            expire(worker, work);
+    }
+    work = worker->lists[EX_WORK_WAITING].first;
+    while (work) {
+        ex_work *next = work->after;
+        if (work->due_us <= now_us)
+            go_on(worker, work);
+        work = next;
+    }
+}
+
+int64_t ex_works_due_us(const executr_worker *worker)
+{
+    int64_t due = EX_NEVER_US;
+    const ex_work *work = worker->lists[EX_WORK_WAITING].first;
+
+    for (; work; work = work->after)
+        due = work->due_us < due ? work->due_us : due;
+    work = worker->lists[EX_WORK_RUNNING].first;
+    for (; work; work = work->after) {
+        int64_t expiry = ex_work_expiry_us(worker, work);
+        due = expiry < due ? expiry : due;
+    }
+    return due;
 }
 
 static executr_status take(
@@ -269,7 +303,6 @@ static executr_status take(
         return st;
     ex_work *work = memory;
     work->token = ++worker->tokens;
-    work->state = EX_WORK_WAITING;
     work->attempt = executr_job_attempt(job);
     work->exclusive = executr_job_exclusive(job);
     snprintf(work->job_id, sizeof work->job_id, "%s", executr_job_id(job));
@@ -277,19 +310,15 @@ static executr_status take(
     work->batch = batch;
     work->job = job;
     batch->users++;
-    work->next = worker->works;
-    if (work->next)
-        work->next->previous = work;
-    worker->works = work;
-    worker->active++;
+    ex_work_add(worker, work);
     if (worker->stopping)
-        ex_work_return(worker, work, "this executor is about to stop");
+        ex_work_return(worker, work, EX_STOPPING);
     else if (!ex_worker_in_service(worker))
         ex_work_return(worker, work, worker->reason);
     else if (worker->spooler.broken)
         ex_work_return(worker, work, "its result could not be spooled here");
     else
-        ex_work_due(worker, work, ex_boottime_us());
+        go_on(worker, work);
     return EXECUTR_OK;
 }
 
@@ -325,17 +354,17 @@ void ex_worker_fetched(executr_worker *worker)
     ex_fetch *done = ex_fetcher_take(&worker->fetcher);
 
     for (; done; done = ex_fetcher_take(&worker->fetcher)) {
-        ex_work *work = find(worker, done->token);
+        ex_work *work = find(worker, EX_WORK_FETCHING, done->token);
         /* It may have been given up meanwhile. */
-        if (work && work->state == EX_WORK_FETCHING) {
-            work->state = EX_WORK_WAITING;
+        if (work) {
+            ex_work_move(worker, work, EX_WORK_WAITING);
             work->pin = done->pin;
             done->pin = NULL;
             work->due_us = 0;
             if (done->status)
                 fetch_failed(worker, work, done->status, &done->err);
             else /* if it is still what the thread found */
-                ex_work_due(worker, work, ex_boottime_us());
+                ex_work_resume(worker, work);
         }
         ex_fetch_free(done);
     }
@@ -344,10 +373,11 @@ void ex_worker_fetched(executr_worker *worker)
 static void on_end(void *ctx, uint64_t token, const executr_result *result)
 {
     executr_worker *worker = ctx;
-    ex_work *work = find(worker, token);
+    ex_work *work = find(worker, EX_WORK_RUNNING, token);
 
     if (!work)
         return;
+    ex_worker_ran(worker, (int64_t)(executr_result_wall_seconds(result) * 1e6));
     if (work->dropped) {
         ex_work_free(worker, work);
     } else if (result->lease_lost) {

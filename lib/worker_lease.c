@@ -117,7 +117,7 @@ void ex_work_ask(executr_worker *worker, ex_work *work, int64_t now_us)
         worker->beat_sent_us +
         (SOON_US < worker->interval_us ? SOON_US : worker->interval_us);
 
-    work->state = EX_WORK_WAITING;
+    ex_work_move(worker, work, EX_WORK_WAITING);
     work->due_us = EX_NEVER_US;
     /* While heartbeats fail, they have a pace of their own. */
     if (worker->beat_failures > 0)

@@ -30,18 +30,14 @@ void ex_work_follow(executr_worker *worker, ex_work *work, int32_t followed)
         worker->live = 1;
 }
 
-static int32_t is_live(const ex_work *work)
-{
-    return work->followed && work->state == EX_WORK_RUNNING;
-}
-
 /* The one that waits longest; NULL: none is followed. */
 static ex_work *find_next(const executr_worker *worker)
 {
     ex_work *next = NULL;
 
-    for (ex_work *work = worker->works; work; work = work->next) {
-        if (is_live(work) && (!next || work->put_at_us < next->put_at_us))
+    ex_work *work = worker->lists[EX_WORK_RUNNING].first;
+    for (; work; work = work->after) {
+        if (work->followed && (!next || work->put_at_us < next->put_at_us))
             next = work;
     }
     return next;

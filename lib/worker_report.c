@@ -122,19 +122,15 @@ void ex_work_ended(
     }
 }
 
-/* Pick what goes with the next call, oldest claim first. */
+/* Pick what goes with the next call, the first that ended first. */
 static size_t gather(executr_worker *worker)
 {
     size_t count = 0;
     size_t bytes = 0;
-    ex_work *work = worker->works;
+    ex_work *work = worker->lists[EX_WORK_ENDED].first;
 
-    while (work && work->next)
-        work = work->next;
-    for (; work && count < worker->report_limit; work = work->previous) {
+    for (; work && count < worker->report_limit; work = work->after) {
         const executr_report *report = &work->report;
-        if (work->state != EX_WORK_ENDED)
-            continue;
         size_t size = report->stdout_length + report->stderr_length;
         if (count > 0 && bytes + size > MOST_BYTES)
             break;
@@ -220,14 +216,15 @@ static int is_their_turn(executr_worker *worker)
     if (!ex_worker_has_adopted(worker))
         return 0;
     worker->report_turn = !worker->report_turn;
-    return worker->report_turn || worker->ended == 0;
+    return worker->report_turn || worker->lists[EX_WORK_ENDED].count == 0;
 }
 
 int ex_worker_may_report(const executr_worker *worker)
 {
     return !worker->reporting && !worker->leaving && !worker->woke_us &&
            !worker->spooler.busy &&
-           (worker->ended > 0 || ex_worker_has_adopted(worker));
+           (worker->lists[EX_WORK_ENDED].count > 0 ||
+            ex_worker_has_adopted(worker));
 }
 
 void ex_worker_report(executr_worker *worker, int64_t now_us)

@@ -23,7 +23,7 @@
 /* A busy file is cut when it has grown to this, an idle one at once. */
 #define BUSY_SIZE ((int64_t)1024 * 1024)
 /* One in which something stays unanswered is written anew: what is held is
- * bounded well below (see worker_claim.c), so this is rare. */
+ * bounded well below (see worker_slots.c), so this is rare. */
 #define MOST_SIZE ((int64_t)256 * 1024 * 1024)
 
 /* On the thread. */
@@ -146,9 +146,9 @@ static executr_status make_list(executr_worker *worker, executr_error *err)
     void *reports = s->reports;
 
     s->count = 0;
-    if (worker->ended <= s->room)
+    if (worker->lists[EX_WORK_ENDED].count <= s->room)
         return EXECUTR_OK;
-    size_t room = worker->ended + 64;
+    size_t room = worker->lists[EX_WORK_ENDED].count + 64;
     executr_status st = ex_realloc(&works, room * sizeof *s->works, err);
     if (st)
         return st;
@@ -174,8 +174,9 @@ static size_t list_reports(executr_worker *worker, size_t count, int renew)
         if (!work->spooled || renew)
             add(s, work);
     }
-    ex_work *work = renew && news > 0 ? worker->works : NULL;
-    for (; work; work = work->next) {
+    ex_work *work =
+        renew && news > 0 ? worker->lists[EX_WORK_ENDED].first : NULL;
+    for (; work; work = work->after) {
         if (work->spooled && !work->reporting)
             add(s, work);
     }
@@ -270,8 +271,9 @@ static int wants_trim(const executr_worker *worker)
 {
     const ex_spooler *s = &worker->spooler;
 
-    return worker->spooled == 0 && worker->ended == 0 && !s->broken &&
-           s->spool.fd >= 0 && s->spool.size > s->spool.empty_size;
+    return worker->spooled == 0 && worker->lists[EX_WORK_ENDED].count == 0 &&
+           !s->broken && s->spool.fd >= 0 &&
+           s->spool.size > s->spool.empty_size;
 }
 
 int64_t ex_worker_spool_due_us(const executr_worker *worker)
@@ -300,10 +302,9 @@ void ex_worker_keep_spool(executr_worker *worker, int64_t now_us)
         failed(worker, &err);
         return;
     }
-    for (ex_work *work = worker->works; work; work = work->next) {
-        if (work->state == EX_WORK_ENDED)
-            add(s, work);
-    }
+    ex_work *work = worker->lists[EX_WORK_ENDED].first;
+    for (; work; work = work->after)
+        add(s, work);
     ex_spooler_start(s, EX_SPOOL_RENEW);
 }
 
@@ -314,8 +315,9 @@ static void add_rest(executr_worker *worker)
     executr_error err = {0};
 
     executr_status st = make_list(worker, &err);
-    for (ex_work *work = st ? NULL : worker->works; work; work = work->next) {
-        if (work->state == EX_WORK_ENDED && (s->broken || !work->spooled))
+    ex_work *work = st ? NULL : worker->lists[EX_WORK_ENDED].first;
+    for (; work; work = work->after) {
+        if (s->broken || !work->spooled)
             add(s, work);
     }
     if (!st && s->count > 0 && s->broken)
@@ -350,13 +352,14 @@ void ex_spooler_close(executr_worker *worker)
             wrote(worker, s->status, &s->err);
         }
         add_rest(worker);
-        if (worker->ended > 0)
+        if (worker->lists[EX_WORK_ENDED].count > 0)
             ex_log(
                 &worker->log, EXECUTR_LOG_WARN,
                 s->broken ? "results could not be delivered and are lost"
                           : "results could not be delivered: they stay in the "
                             "spool for the next start",
-                "count", EX_I64((int64_t)worker->ended), NULL);
+                "count", EX_I64((int64_t)worker->lists[EX_WORK_ENDED].count),
+                NULL);
     }
     ex_adopt_close(s);
     ex_spool_close(&s->spool, worker->spooled > 0);

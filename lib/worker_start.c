@@ -144,7 +144,7 @@ void ex_work_start(executr_worker *worker, ex_work *work)
     if (!st)
         st = start_program(worker, work, &err);
     if (!st) {
-        work->state = EX_WORK_RUNNING;
+        ex_work_move(worker, work, EX_WORK_RUNNING);
         work->started_us = now;
         ex_log(
             &worker->log, EXECUTR_LOG_DEBUG, "job started", "job_id",

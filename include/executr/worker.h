@@ -10,8 +10,8 @@
 EXECUTR_BEGIN_DECLS
 
 /*
- * An executor: claims as many jobs as it has free slots, fetches their
- * binaries, runs them, reports their ends until they are taken, and keeps its
+ * An executor: claims as many jobs as it has free slots, and a few more while
+ * they are short (what 50 ms are enough for), fetches their binaries, runs them, reports their ends until they are taken, and keeps its
  * leases alive by one heartbeat for all. It works for a server (server_url) or
  * for a queue in the same process.
  */

@@ -173,7 +173,7 @@ Test(worker_fetch, t45_a_file_flipped_while_its_job_waits_is_not_executed)
     ex_work *work = hold_waiting(idle);
     flip();
     renew(work);
-    ex_work_due(idle, work, ex_boottime_us());
+    ex_works_due(idle, ex_boottime_us());
     cr_expect_eq(work->state, EX_WORK_FETCHING);
     cr_expect_null(work->pin);
     executr_worker_free(idle);
@@ -207,7 +207,7 @@ Test(worker_fetch, a_job_that_waited_starts_when_its_lease_is_kept)
     cr_assert_eq(executr_worker_open(&options, &idle, &err), 0);
     ex_work *work = hold_waiting(idle);
     renew(work);
-    ex_work_due(idle, work, ex_boottime_us());
+    ex_works_due(idle, ex_boottime_us());
     cr_expect_eq(work->state, EX_WORK_RUNNING);
     executr_worker_free(idle);
 }
@@ -238,7 +238,7 @@ Test(worker_fetch, t40_the_last_descriptors_are_for_heartbeats)
     cr_expect_eq(idle->spare_count, 0);
     leave_descriptors(EX_SPARES - 1);
     renew(work);
-    ex_work_due(idle, work, ex_boottime_us());
+    ex_works_due(idle, ex_boottime_us());
     cr_expect_neq(work->state, EX_WORK_RUNNING);
     executr_worker_free(idle);
 }

@@ -39,7 +39,7 @@ static void make(void)
     worker->reported = calloc(10, sizeof *worker->reported);
     worker->reports = calloc(10, sizeof *worker->reports);
     work->exclusive = 1;
-    work->state = EX_WORK_RUNNING;
+    ex_work_move(worker, work, EX_WORK_RUNNING);
     work->renewed_us = 100000 * MS;
 }
 
@@ -112,9 +112,9 @@ Test(worker_lease, only_a_running_exclusive_job_expires)
     work->returned = 1;
     cr_expect_eq(ex_work_expiry_us(worker, work), EX_NEVER_US);
     work->returned = 0;
-    work->state = EX_WORK_ENDED;
+    ex_work_move(worker, work, EX_WORK_ENDED);
     cr_expect_eq(ex_work_expiry_us(worker, work), EX_NEVER_US);
-    work->state = EX_WORK_RUNNING;
+    ex_work_move(worker, work, EX_WORK_RUNNING);
     work->exclusive = 0;
     cr_expect_eq(ex_work_expiry_us(worker, work), EX_NEVER_US);
     cr_expect_eq(ex_work_deadline_us(worker, work), EX_NEVER_US);
@@ -138,7 +138,7 @@ Test(worker_lease, start_needs_a_lease_that_is_surely_ours)
 Test(worker_lease, one_that_is_not_sure_waits_until_a_heartbeat_keeps_it)
 {
     expiry_after(15000, 0);
-    work->state = EX_WORK_WAITING;
+    ex_work_move(worker, work, EX_WORK_WAITING);
     worker->beat_at_us = 999999 * MS;
     ex_work_ask(worker, work, 120000 * MS);
     cr_expect_eq(worker->beat_at_us, 120000 * MS, "one is sent at once");
@@ -152,7 +152,7 @@ Test(worker_lease, one_that_is_not_sure_waits_until_a_heartbeat_keeps_it)
 Test(worker_lease, a_renewal_never_moves_back)
 {
     worker->beat_sent_us = work->renewed_us - 1;
-    work->state = EX_WORK_ENDED;
+    ex_work_move(worker, work, EX_WORK_ENDED);
     ex_work_renew(worker, work);
     cr_expect_eq(work->renewed_us, 100000 * MS);
 }
@@ -175,9 +175,7 @@ Test(worker_lease, t35_woken_worker_asks_before_it_reports)
     executr_error err = {0};
 
     expiry_after(15000, 0);
-    work->state = EX_WORK_ENDED;
-    worker->works = work;
-    worker->ended = 1;
+    ex_work_move(worker, work, EX_WORK_ENDED);
     worker->beat_at_us = 999999 * MS;
     ex_worker_woke(worker, 200000 * MS, 205000 * MS);
     cr_expect_eq(worker->woke_us, 0, "that was sleep of our own");

@@ -224,9 +224,10 @@ Test(worker_spool, second_stop_leaves_what_was_not_delivered)
 {
     offer(1, "pid");
     start_worker();
-    kill(wait_for_pid("pid"), SIGKILL);
-    any_report();
+    int pid = wait_for_pid("pid");
     offer_nothing();
+    kill(pid, SIGKILL);
+    any_report();
     stop_worker(2);
     cr_expect_eq(files(), 1);
     answer("POST", "/api/v1/jobs/report", 200, TAKEN);
