@@ -202,37 +202,34 @@ BEGIN
             LEFT JOIN jobs j ON p_again AND j.id = u.id
             ORDER BY u.n);
     END IF;
-    INSERT INTO jobs (id, seq, created_at, max_retries, demands, exclusive,
-        type, binary_url, binary_sha256, arguments, env_variables, limits,
-        priority, status)
-    SELECT u.id, base + u.n, now(), u.max_retries, u.demands, u.exclusive,
-        u.type, u.url, u.sha256, u.arguments::json, u.environment::json,
-        u.limits, u.priority, 'pending'
-    FROM (SELECT unnest(p_ids) AS id, unnest(p_types) AS type,
-            unnest(p_urls) AS url, unnest(p_sha256s) AS sha256,
-            unnest(p_arguments) AS arguments,
-            unnest(p_environments) AS environment,
-            unnest(p_priorities) AS priority,
-            unnest(p_exclusive) AS exclusive,
-            unnest(p_max_retries) AS max_retries,
-            unnest(p_demands) AS demands, unnest(p_limits) AS limits,
-            generate_series(1, cardinality(p_ids)) AS n) u
-    WHERE keep IS NULL OR keep[u.n];
-    INSERT INTO queue (priority, seq, job_id, type, demands)
-    SELECT executr_priority_number(u.priority), base + u.n, u.id, u.type,
-        u.demands
-    FROM (SELECT unnest(p_ids) AS id, unnest(p_types) AS type,
-            unnest(p_priorities) AS priority, unnest(p_demands) AS demands,
-            generate_series(1, cardinality(p_ids)) AS n) u
-    WHERE keep IS NULL OR keep[u.n];
+    WITH new AS (
+        INSERT INTO jobs (id, seq, created_at, max_retries, demands, exclusive,
+            type, binary_url, binary_sha256, arguments, env_variables, limits,
+            priority, status)
+        SELECT u.id, base + u.n, now(), u.max_retries, u.demands, u.exclusive,
+            u.type, u.url, u.sha256, u.arguments::json, u.environment::json,
+            u.limits, u.priority, 'pending'
+        FROM (SELECT unnest(p_ids) AS id, unnest(p_types) AS type,
+                unnest(p_urls) AS url, unnest(p_sha256s) AS sha256,
+                unnest(p_arguments) AS arguments,
+                unnest(p_environments) AS environment,
+                unnest(p_priorities) AS priority,
+                unnest(p_exclusive) AS exclusive,
+                unnest(p_max_retries) AS max_retries,
+                unnest(p_demands) AS demands, unnest(p_limits) AS limits,
+                generate_series(1, cardinality(p_ids)) AS n) u
+        WHERE keep IS NULL OR keep[u.n]
+        RETURNING id, seq, type, priority, demands
+    ), queued AS (
+        INSERT INTO queue (priority, seq, job_id, type, demands)
+        SELECT executr_priority_number(priority), seq, id, type, demands
+        FROM new
+    )
     INSERT INTO job_counts (foreground, background, best_effort)
-    SELECT count(*) FILTER (WHERE u.priority = 'foreground'),
-        count(*) FILTER (WHERE u.priority = 'background'),
-        count(*) FILTER (WHERE u.priority = 'best_effort')
-    FROM (SELECT unnest(p_priorities) AS priority,
-            generate_series(1, cardinality(p_ids)) AS n) u
-    WHERE keep IS NULL OR keep[u.n]
-    HAVING count(*) > 0;
+    SELECT count(*) FILTER (WHERE priority = 'foreground'),
+        count(*) FILTER (WHERE priority = 'background'),
+        count(*) FILTER (WHERE priority = 'best_effort')
+    FROM new HAVING count(*) > 0;
 END
 $$;
 
