@@ -7,19 +7,24 @@
 
 #include <poll.h>
 #include <pthread.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/alloc.h"
 #include "base/fail.h"
 #include "base/time.h"
 
+/* How soon to try again to open a connection that the database had no room
+ * for, while others of this pool are busy. */
+#define REOPEN_US INT64_C(100000)
+
 struct ex_pool {
     ex_pool_settings settings;
     pthread_mutex_t lock;
     pthread_cond_t freed;
-    ex_conn *idle; /* a stack */
-    int32_t total; /* idle, in use, or being opened */
-    int32_t active;
+    ex_conn *idle;     /* a stack */
+    int32_t total;     /* idle, active, or being opened */
+    int32_t active;    /* handed out */
     int32_t preferred; /* the host that answered last */
 };
 
@@ -94,7 +99,19 @@ executr_status ex_pool_connect(
     return st;
 }
 
-/* Nothing comes on an idle connection but a farewell. */
+/* What a server says of itself. Its farewell to an idle connection comes as a
+ * notice, and the end of the stream a little later. */
+static void hear_notice(void *ctx, const PGresult *notice)
+{
+    const char *severity =
+        PQresultErrorField(notice, PG_DIAG_SEVERITY_NONLOCALIZED);
+    ex_conn *conn = ctx;
+
+    if (severity && strcmp(severity, "FATAL") == 0)
+        conn->unfit = 1;
+}
+
+/* Mostly nothing comes on an idle connection, and then nothing is read. */
 static int is_alive(ex_conn *conn)
 {
     struct pollfd fd = {PQsocket(conn->pg), POLLIN, 0};
@@ -105,23 +122,30 @@ static int is_alive(ex_conn *conn)
         return 1;
     if (!PQconsumeInput(conn->pg) || PQstatus(conn->pg) != CONNECTION_OK)
         return 0;
-    /* Parameter changes and notices are fine; the end of the stream shows
-     * at the next read. */
-    return poll(&fd, 1, 0) == 0;
+    PQisBusy(conn->pg); /* takes apart what was read: hear_notice */
+    return !conn->unfit && poll(&fd, 1, 0) == 0;
 }
 
-/* Take those out of the stack that were idle too long; the caller closes
- * them, outside the lock. */
-static ex_conn *take_expired(ex_pool *pool, int64_t now)
+/* Held lock. */
+static int is_expired(const ex_pool *pool, const ex_conn *conn, int64_t now)
 {
+    if (now - conn->opened_us > pool->settings.lifetime_us)
+        return 1;
+    return now - conn->idle_since_us > pool->settings.idle_us &&
+           pool->total > pool->settings.min_conns;
+}
+
+/* Take those out of the stack that are too old or were idle too long, and on
+ * demand those that died; the caller closes them, outside the lock. */
+static ex_conn *take_expired(ex_pool *pool, int32_t and_dead)
+{
+    int64_t now = ex_monotonic_us();
     ex_conn **at = &pool->idle;
     ex_conn *expired = NULL;
 
     while (*at) {
         ex_conn *conn = *at;
-        int idle_long = now - conn->idle_since_us > pool->settings.idle_us &&
-                        pool->total > pool->settings.min_conns;
-        if (idle_long || now - conn->opened_us > pool->settings.lifetime_us) {
+        if (is_expired(pool, conn, now) || (and_dead && !is_alive(conn))) {
             *at = conn->next;
             pool->total--;
             conn->next = expired;
@@ -151,6 +175,16 @@ static executr_status fail_busy(const ex_pool *pool, executr_error *err)
         (int)pool->settings.max_conns);
 }
 
+/* Wait until something changed; 0 at the deadline. Held lock. */
+static int wait_changed(ex_pool *pool, int64_t deadline_us)
+{
+    struct timespec until = {
+        deadline_us / 1000000, (deadline_us % 1000000) * 1000};
+
+    pthread_cond_timedwait(&pool->freed, &pool->lock, &until);
+    return ex_monotonic_us() < deadline_us;
+}
+
 /*
  * An idle connection, or the right to open one (*out NULL, counted already).
  * Held lock.
@@ -158,50 +192,76 @@ static executr_status fail_busy(const ex_pool *pool, executr_error *err)
 static executr_status reserve(
     ex_pool *pool, int64_t deadline_us, ex_conn **out, executr_error *err)
 {
-    struct timespec until = {
-        deadline_us / 1000000, (deadline_us % 1000000) * 1000};
+    int in_time = 1;
 
     while (!pool->idle && pool->total >= pool->settings.max_conns) {
-        if (pthread_cond_timedwait(&pool->freed, &pool->lock, &until) != 0 &&
-            ex_monotonic_us() >= deadline_us)
+        if (!in_time)
             return fail_busy(pool, err);
+        in_time = wait_changed(pool, deadline_us);
     }
     *out = pool->idle;
     if (*out) {
         pool->idle = (*out)->next;
+        pool->active++;
     } else {
         pool->total++;
     }
-    pool->active++;
     return EXECUTR_OK;
 }
 
-/* Give back the place of a connection that is no more. */
-static void forget(ex_pool *pool)
+/* Give back the place of a connection that is no more, or never was. All who
+ * wait have to look: they wait for different things. */
+static void forget(ex_pool *pool, int32_t was_active)
 {
     pthread_mutex_lock(&pool->lock);
     pool->total--;
-    pool->active--;
-    pthread_cond_signal(&pool->freed);
+    pool->active -= was_active;
+    pthread_cond_broadcast(&pool->freed);
     pthread_mutex_unlock(&pool->lock);
 }
 
+/* In a place that was reserved. */
 static executr_status open_conn(
     ex_pool *pool, int64_t deadline_us, ex_conn **out, executr_error *err)
 {
     ex_conn *conn = NULL;
 
+    *out = NULL;
     executr_status st = ex_alloc((void **)&conn, sizeof *conn, err);
     if (!st)
         st = ex_pool_connect(pool, deadline_us, &conn->pg, err);
     if (st) {
         ex_free(conn);
-        forget(pool);
+        forget(pool, 0);
         return st;
     }
+    PQsetNoticeReceiver(conn->pg, hear_notice, conn);
     conn->opened_us = ex_monotonic_us();
+    pthread_mutex_lock(&pool->lock);
+    pool->active++;
+    pthread_mutex_unlock(&pool->lock);
     *out = conn;
     return EXECUTR_OK;
+}
+
+/*
+ * No other connection could be opened, as when the database has no room for
+ * more: wait for one that this pool has, or until it is time to try again. 0
+ * if there is none to wait for, or no time.
+ */
+static int wait_for_another(ex_pool *pool, int64_t deadline_us)
+{
+    int64_t until_us = ex_monotonic_us() + REOPEN_US;
+
+    if (until_us > deadline_us)
+        until_us = deadline_us;
+    pthread_mutex_lock(&pool->lock);
+    while (!pool->idle && pool->active > 0 && wait_changed(pool, until_us))
+        continue;
+    int again =
+        pool->idle || (pool->active > 0 && ex_monotonic_us() < deadline_us);
+    pthread_mutex_unlock(&pool->lock);
+    return again;
 }
 
 executr_status ex_pool_get(
@@ -211,20 +271,23 @@ executr_status ex_pool_get(
     for (;;) {
         ex_conn *conn = NULL;
         pthread_mutex_lock(&pool->lock);
-        ex_conn *expired = take_expired(pool, ex_monotonic_us());
+        ex_conn *expired = take_expired(pool, 0);
         executr_status st = reserve(pool, deadline_us, &conn, err);
         pthread_mutex_unlock(&pool->lock);
         close_all(expired);
         if (st)
             return st;
-        if (!conn)
-            return open_conn(pool, deadline_us, out, err);
-        if (is_alive(conn)) {
+        if (!conn) {
+            st = open_conn(pool, deadline_us, out, err);
+            if (!st || !wait_for_another(pool, deadline_us))
+                return st;
+        } else if (is_alive(conn)) {
             *out = conn;
             return EXECUTR_OK;
+        } else {
+            close_conn(conn);
+            forget(pool, 1);
         }
-        close_conn(conn);
-        forget(pool);
     }
 }
 
@@ -249,7 +312,7 @@ void ex_pool_put(ex_pool *pool, ex_conn *conn)
         PQtransactionStatus(conn->pg) != PQTRANS_IDLE ||
         now - conn->opened_us > pool->settings.lifetime_us) {
         close_conn(conn);
-        forget(pool);
+        forget(pool, 1);
         return;
     }
     drop_notifications(conn->pg);
@@ -262,24 +325,30 @@ void ex_pool_put(ex_pool *pool, ex_conn *conn)
     pthread_mutex_unlock(&pool->lock);
 }
 
-executr_status ex_pool_warm(
+/* 1 if a connection is missing; its place is reserved. */
+static int reserve_missing(ex_pool *pool, ex_conn **expired)
+{
+    pthread_mutex_lock(&pool->lock);
+    *expired = take_expired(pool, 1);
+    int missing = pool->total < pool->settings.min_conns;
+    pool->total += missing;
+    pthread_mutex_unlock(&pool->lock);
+    return missing;
+}
+
+executr_status ex_pool_tend(
     ex_pool *pool, int64_t deadline_us, executr_error *err)
 {
-    executr_status st = EXECUTR_OK;
-    ex_conn *list = NULL;
-
-    for (int32_t i = 0; i < pool->settings.min_conns && !st; i++) {
+    for (;;) {
+        ex_conn *expired = NULL;
         ex_conn *conn;
-        st = ex_pool_get(pool, deadline_us, &conn, err);
-        if (!st) {
-            conn->next = list;
-            list = conn;
-        }
+        int missing = reserve_missing(pool, &expired);
+        close_all(expired);
+        if (!missing)
+            return EXECUTR_OK;
+        executr_status st = open_conn(pool, deadline_us, &conn, err);
+        if (st)
+            return st;
+        ex_pool_put(pool, conn);
     }
-    while (list) {
-        ex_conn *next = list->next;
-        ex_pool_put(pool, list);
-        list = next;
-    }
-    return st;
 }

@@ -57,16 +57,20 @@ typedef struct ex_conn {
 
 executr_status ex_pool_open(const char *url, ex_pool **out, executr_error *err)
     EXECUTR_CHECKED;
-/* Open pool_min_conns connections; they are kept from then on. */
-executr_status ex_pool_warm(
+/*
+ * Close what died, is too old or was idle too long, and open what is missing
+ * of pool_min_conns: at the start and now and then.
+ */
+executr_status ex_pool_tend(
     ex_pool *pool, int64_t deadline_us, executr_error *err) EXECUTR_CHECKED;
 /* Every connection must be back. NULL is fine. */
 void ex_pool_free(ex_pool *pool);
 
 /*
- * A connection that was alive a moment ago, for this thread alone.
- * E_UNAVAILABLE: none came free before the deadline, or the database can't be
- * reached.
+ * A connection that was alive a moment ago, for this thread alone. When no
+ * other can be opened, as in a database that is full, those that this pool has
+ * must do. E_UNAVAILABLE: none came free before the deadline, or there is none
+ * and the database can't be reached.
  */
 executr_status ex_pool_get(
     ex_pool *pool, int64_t deadline_us, ex_conn **out,
@@ -80,7 +84,7 @@ executr_status ex_pool_connect(
     executr_error *err) EXECUTR_CHECKED;
 
 const ex_pool_settings *ex_pool_get_settings(const ex_pool *pool);
-/* Connections handed out right now. */
+/* Connections handed out right now; one that is being opened is none yet. */
 int32_t ex_pool_active(ex_pool *pool);
 
 #endif

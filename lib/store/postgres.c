@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/fail.h"
+#include "base/log.h"
 #include "base/time.h"
 
 /* ---- Migrations. */
@@ -95,9 +96,24 @@ static executr_status ping(executr_store *base, executr_error *err)
     return st;
 }
 
+void ex_pg_tend(ex_pg_store *store)
+{
+    executr_error err;
+
+    if (ex_pool_tend(
+            store->pool,
+            ex_monotonic_us() + store->base.query_timeout_ms * 1000, &err))
+        ex_log(
+            &store->base.log, EXECUTR_LOG_DEBUG,
+            "fewer database connections than pool_min_conns", "error",
+            err.message, NULL);
+}
+
 static int32_t connections_active(executr_store *base)
 {
-    return ex_pool_active(((ex_pg_store *)base)->pool);
+    ex_pg_store *store = (ex_pg_store *)base;
+
+    return ex_pool_active(store->pool) + atomic_load(&store->direct);
 }
 
 static void close_store(executr_store *base)
@@ -159,9 +175,7 @@ static executr_status open_all(
     if (!st)
         st = ex_pg_run(store, EX_PG_REPEATABLE, migrate, NULL, err);
     if (!st)
-        st = ex_pool_warm(
-            store->pool,
-            ex_monotonic_us() + store->base.query_timeout_ms * 1000, err);
+        ex_pg_tend(store);
     return st;
 }
 

@@ -106,6 +106,7 @@ typedef struct ex_pg_watcher {
 typedef struct ex_pg_store {
     executr_store base;
     ex_pool *pool;
+    atomic_int direct;    /* statements under way outside the pool */
     pthread_mutex_t lock; /* of floors and floor_changes */
     ex_pg_floor floors[EX_PG_FLOORS];
     uint64_t floor_changes;                   /* how many events there were */
@@ -177,6 +178,10 @@ executr_status ex_pg_once(
 executr_status ex_pg_direct(
     ex_pg_store *store, PGconn *pg, const char *sql, const ex_params *params,
     PGresult **out, executr_error *err) EXECUTR_CHECKED;
+
+/* Keep pool_min_conns connections as far as that is possible: a database with
+ * no room for them is no reason not to work with fewer. */
+void ex_pg_tend(ex_pg_store *store);
 
 /* ---- Floors of claims. */
 

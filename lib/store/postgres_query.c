@@ -282,7 +282,9 @@ executr_status ex_pg_direct(
 {
     exchange x = {.store = store, .pg = pg, .autocommit = 1};
 
+    atomic_fetch_add(&store->direct, 1);
     executr_status st = run_exchange(&x, sql, params, err);
+    atomic_fetch_sub(&store->direct, 1);
     if (out)
         *out = x.rows;
     else

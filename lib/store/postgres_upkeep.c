@@ -16,6 +16,7 @@ executr_status ex_pg_upkeep(
     ex_params p;
 
     memset(out, 0, sizeof *out);
+    ex_pg_tend(store);
     ex_params_init(&p);
     ex_params_one(&p, EX_PG_BOOL);
     ex_item_bool(&p, reap);

@@ -1,46 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* Connections to PostgreSQL: their limits, and servers that go or hang. */
-#include <arpa/inet.h>
-#include <errno.h>
+/* Connections to PostgreSQL: their URLs, and servers that go or hang. */
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/time.h"
-#include "store/pool.h"
-#include "store/suite.h"
+#include "store/pools.h"
 
 TestSuite(pool, .init = suite_open_database, .fini = suite_close_database);
 TestSuite(postgres, .init = suite_open, .fini = suite_close);
-
-static int64_t in_ms(int64_t ms)
-{
-    return ex_monotonic_us() + ms * 1000;
-}
-
-/* The test's database with more parameters. */
-static const char *url_with(const char *parameters)
-{
-    static char url[1200];
-
-    snprintf(
-        url, sizeof url, "%s%c%s", backend_url(),
-        strchr(backend_url(), '?') ? '&' : '?', parameters);
-    return url;
-}
-
-static ex_pool *open_pool(const char *parameters)
-{
-    ex_pool *pool = NULL;
-
-    must(ex_pool_open(url_with(parameters), &pool, &err));
-    return pool;
-}
 
 /* Close what suite_open opened and open it anew. */
 static void reopen(const char *url, int64_t query_timeout_ms)
@@ -114,97 +85,7 @@ Test(pool, never_shows_a_password)
     }
 }
 
-/* ---- Limits. */
-
-Test(pool, has_no_more_connections_than_allowed)
-{
-    ex_pool *pool = open_pool("pool_max_conns=2");
-    ex_conn *a;
-    ex_conn *b;
-    ex_conn *c;
-
-    must(ex_pool_get(pool, in_ms(10000), &a, &err));
-    must(ex_pool_get(pool, in_ms(10000), &b, &err));
-    cr_expect_eq(ex_pool_active(pool), 2);
-    expect_status(
-        EXECUTR_E_UNAVAILABLE, ex_pool_get(pool, in_ms(50), &c, &err));
-    cr_expect_not_null(strstr(err.message, "pool_max_conns"));
-    ex_pool_put(pool, a);
-    must(ex_pool_get(pool, in_ms(50), &c, &err));
-    cr_expect_eq(c, a);
-    ex_pool_put(pool, b);
-    ex_pool_put(pool, c);
-    cr_expect_eq(ex_pool_active(pool), 0);
-    ex_pool_free(pool);
-}
-
-static void *put_later(void *ctx)
-{
-    void **both = ctx;
-
-    usleep(50000);
-    ex_pool_put(both[0], both[1]);
-    return NULL;
-}
-
-Test(pool, hands_a_freed_connection_to_who_waits)
-{
-    ex_pool *pool = open_pool("pool_max_conns=1");
-    ex_conn *a;
-    ex_conn *b;
-    pthread_t thread;
-
-    must(ex_pool_get(pool, in_ms(10000), &a, &err));
-    void *both[2] = {pool, a};
-    cr_assert_eq(pthread_create(&thread, NULL, put_later, both), 0);
-    must(ex_pool_get(pool, in_ms(10000), &b, &err));
-    cr_assert_eq(pthread_join(thread, NULL), 0);
-    ex_pool_put(pool, b);
-    ex_pool_free(pool);
-}
-
-Test(pool, drops_connections_that_idle_or_are_old)
-{
-    const char *limits[] = {
-        "pool_max_conn_idle_time=1ms", "pool_max_conn_lifetime=1ms"};
-
-    for (int i = 0; i < 2; i++) {
-        ex_pool *pool = open_pool(limits[i]);
-        ex_conn *conn;
-        must(ex_pool_get(pool, in_ms(10000), &conn, &err));
-        int first = PQbackendPID(conn->pg);
-        ex_pool_put(pool, conn);
-        usleep(5000);
-        must(ex_pool_get(pool, in_ms(10000), &conn, &err));
-        cr_expect_neq(PQbackendPID(conn->pg), first);
-        ex_pool_put(pool, conn);
-        ex_pool_free(pool);
-    }
-}
-
-Test(pool, opens_and_keeps_the_least_number)
-{
-    executr_store *other = NULL;
-
-    must(executr_store_open(url_with("pool_min_conns=4"), NULL, &other, &err));
-    cr_expect_geq(
-        number("SELECT count(*) FROM pg_stat_activity WHERE application_name"
-               " = 'executr' AND datname = current_database()"),
-        4);
-    cr_expect_eq(executr_store_connections_active(other), 0);
-    executr_store_free(other);
-}
-
 /* ---- Servers that go. */
-
-static const char others[] =
-    " FROM pg_stat_activity WHERE datname = current_database()"
-    " AND pid <> pg_backend_pid() AND application_name = 'executr'";
-
-static void kill_backends(void)
-{
-    number("SELECT count(pg_terminate_backend(pid))%s", others);
-}
 
 Test(postgres, does_not_notice_idle_connections_that_were_cut)
 {
@@ -303,7 +184,7 @@ Test(postgres, gives_up_on_a_backend_that_hangs)
 {
     reopen(url_with("pool_max_conns=3"), 400);
     must(executr_store_ping(store, &err));
-    pid_t pid = (pid_t)number("SELECT max(pid)%s", others);
+    pid_t pid = (pid_t)number("SELECT max(pid)%s", executr_backends);
     if (kill(pid, SIGSTOP) != 0)
         cr_skip("can't stop a process of PostgreSQL");
     executr_status st = executr_store_ping(store, &err);
@@ -311,6 +192,43 @@ Test(postgres, gives_up_on_a_backend_that_hangs)
     cr_expect_eq(kill(pid, SIGCONT), 0);
     cr_expect_eq(st, EXECUTR_E_UNAVAILABLE, "%s", err.message);
     cr_expect_eq(after, EXECUTR_OK, "the next connection must do");
+}
+
+static void *ping_slowly(void *ctx)
+{
+    *(executr_status *)ctx = executr_store_ping(store, NULL);
+    return NULL;
+}
+
+/* The call that met a stopped backend ends by its deadline; nobody else is
+ * held up, and the count of busy connections shows that one call. */
+Test(postgres, holds_nobody_up_for_one_backend_that_hangs)
+{
+    executr_status held = EXECUTR_OK;
+    struct executr_stats out;
+    pthread_t thread;
+
+    reopen(url_with("pool_max_conns=3&pool_min_conns=1"), 1500);
+    pid_t pid = (pid_t)number("SELECT max(pid)%s", executr_backends);
+    if (kill(pid, SIGSTOP) != 0)
+        cr_skip("can't stop a process of PostgreSQL");
+    int64_t deadline_us = in_ms(1500);
+    cr_assert_eq(pthread_create(&thread, NULL, ping_slowly, &held), 0);
+    while (executr_store_connections_active(store) == 0 &&
+           in_ms(0) < deadline_us)
+        usleep(1000);
+    for (int i = 0; i < 20; i++) {
+        put("t", EXECUTR_PRIORITY_BACKGROUND);
+        cr_expect_not_null(take_one("e1"));
+        must(store->ops->stats(store, 1000, &out, &err));
+    }
+    cr_expect_lt(in_ms(0), deadline_us, "the others waited");
+    cr_expect_eq(executr_store_connections_active(store), 1);
+    cr_assert_eq(pthread_join(thread, NULL), 0);
+    cr_expect_eq(kill(pid, SIGCONT), 0);
+    cr_expect_eq(held, EXECUTR_E_UNAVAILABLE);
+    cr_expect_lt(in_ms(0), deadline_us + 1500000, "it outlived its deadline");
+    cr_expect_eq(executr_store_connections_active(store), 0);
 }
 
 Test(postgres, calls_a_statement_that_takes_too_long_a_timeout)
@@ -329,21 +247,6 @@ Test(postgres, calls_a_statement_that_takes_too_long_a_timeout)
     expect_status(
         EXECUTR_E_TIMEOUT, store->ops->stats(store, 1000, &out, &err));
     must(executr_store_ping(store, &err));
-}
-
-/* A server that takes connections and says nothing; its port. */
-static int open_black_hole(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET};
-    socklen_t length = sizeof address;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    cr_assert(fd >= 0);
-    cr_assert_eq(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
-    cr_assert_eq(listen(fd, 10), 0);
-    cr_assert_eq(getsockname(fd, (struct sockaddr *)&address, &length), 0);
-    return ntohs(address.sin_port);
 }
 
 Test(pool, gives_up_on_a_host_that_says_nothing)
@@ -377,4 +280,85 @@ Test(pool, goes_on_to_the_next_host)
     ex_pool_put(pool, conn);
     ex_pool_free(pool);
     ex_pool_settings_clear(&real);
+}
+
+/* ---- How many carry a statement. */
+
+/* By the store's word and by PostgreSQL's. */
+static int are_active(int wanted)
+{
+    return executr_store_connections_active(store) == wanted &&
+           number("SELECT count(*)%s AND state <> 'idle'", executr_backends) ==
+               wanted;
+}
+
+static void await_active(int wanted)
+{
+    int tries = 1000;
+
+    while (!are_active(wanted) && --tries)
+        usleep(5000);
+    cr_expect(
+        tries, "%d and not %d", (int)executr_store_connections_active(store),
+        wanted);
+}
+
+static void cut_one_off(void)
+{
+    int64_t pid = number("SELECT max(pid)%s", executr_backends);
+
+    number("SELECT pg_terminate_backend(%lld, 10000)", (long long)pid);
+}
+
+static void *submit_one(void *ctx)
+{
+    (void)ctx;
+    put("t", EXECUTR_PRIORITY_BACKGROUND);
+    return NULL;
+}
+
+/* As PostgreSQL sees it: at rest, while calls are blocked, when one of their
+ * connections was cut (it is blocked anew on another), and afterwards. */
+Test(postgres, counts_the_connections_that_carry_a_statement)
+{
+    pthread_t threads[3];
+
+    put("t", EXECUTR_PRIORITY_BACKGROUND);
+    cr_expect(are_active(0));
+    sql("BEGIN");
+    sql("LOCK TABLE jobs");
+    for (int i = 0; i < 3; i++)
+        cr_assert_eq(pthread_create(&threads[i], NULL, submit_one, NULL), 0);
+    await_active(3);
+    cut_one_off();
+    await_active(3);
+    sql("COMMIT");
+    for (int i = 0; i < 3; i++)
+        cr_assert_eq(pthread_join(threads[i], NULL), 0);
+    cr_expect_eq(executr_store_connections_active(store), 0);
+    await_active(0);
+    cr_expect_eq(number("SELECT count(*) FROM jobs"), 4);
+}
+
+static void *watch_once(void *ctx)
+{
+    int32_t told;
+
+    (void)ctx;
+    cr_expect_eq(store->ops->watch(store, 1, 1, -1, &told, NULL), EXECUTR_OK);
+    return NULL;
+}
+
+/* The one that listens is outside the pool. */
+Test(postgres, counts_the_statements_of_the_listener)
+{
+    pthread_t thread;
+
+    sql("BEGIN");
+    sql("LOCK TABLE watchers");
+    cr_assert_eq(pthread_create(&thread, NULL, watch_once, NULL), 0);
+    await_active(1);
+    sql("COMMIT");
+    cr_assert_eq(pthread_join(thread, NULL), 0);
+    cr_expect_eq(executr_store_connections_active(store), 0);
 }
