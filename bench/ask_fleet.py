@@ -40,7 +40,7 @@ def idle(figures, store):
         url, _ = stack.enter_context(store("postgres"))
         directory = stack.enter_context(processes.directory(processes.TMPFS))
         server = stack.enter_context(
-            processes.Server(directory, url, max_connections=512))
+            processes.Server(directory, url, max_connections=256))
         executor = stack.enter_context(
             processes.Executor(directory, server, max_jobs=4))
         time.sleep(2)

@@ -57,7 +57,7 @@ if ldd "$dir/consumer/consumer_static" | grep -q libexecutr; then
     fail "executr::static links the shared library"
 fi
 
-# Programs find the library beside them without being told.
+# Programs run without being told where the library is.
 for program in "$dir"/prefix/bin/*; do
     [ -e "$program" ] || break
     said=$(env -u LD_LIBRARY_PATH "$program" --version) ||
@@ -67,3 +67,9 @@ for program in "$dir"/prefix/bin/*; do
     *) fail "$(basename "$program") --version says '$said'" ;;
     esac
 done
+
+# Machines of executors need no database library, nor memory for one.
+if [ -e "$dir/prefix/bin/executr-executor" ] &&
+    ldd "$dir/prefix/bin/executr-executor" | grep -E 'libpq|libsqlite'; then
+    fail "executr-executor loads a database library"
+fi
