@@ -29,7 +29,14 @@ static void failed(
     worker->beat_at_us = ex_boottime_us() + delay * 1000;
 }
 
-/* Everything held, reported or not, in the order of the list. */
+/* A lost one that is still being killed is not ours to renew. One that is given
+ * back goes to others even while nobody hears that it is. */
+static int is_ours(const ex_work *work)
+{
+    return !work->dropped && !(work->state == EX_WORK_ENDED && work->returned);
+}
+
+/* Everything else that is held, reported or not, in the order of the list. */
 static executr_status name_leases(executr_worker *worker, executr_error *err)
 {
     void *memory;
@@ -41,8 +48,7 @@ static executr_status name_leases(executr_worker *worker, executr_error *err)
         return st;
     worker->leases = memory;
     for (ex_work *work = worker->works; work; work = work->next) {
-        /* A lost one that is still being killed is not ours to renew. */
-        if (work->dropped)
+        if (!is_ours(work))
             continue;
         executr_lease *lease = &worker->leases[count++];
         memcpy(lease->job_id, work->job_id, sizeof lease->job_id);

@@ -190,6 +190,30 @@ Test(worker_slots, a_line_that_does_not_move_is_given_back)
         expect_given_back(ids[n]);
 }
 
+/* Else it would stay ours for as long as no report comes through. */
+Test(worker_slots, t35_no_heartbeat_renews_what_is_given_back)
+{
+    fetch_first();
+    submit_job(ARGS("sleep"));
+    submit_job(ARGS("exit", "0"));
+    submit_job(ARGS("exit", "0"));
+    hold(3);
+    ex_work *running = hand->lists[EX_WORK_RUNNING].first;
+    while (count(EX_WORK_ENDED) == 0) {
+        cr_assert_eq(ex_worker_run_programs(hand, &err), 0);
+        pause_a_moment();
+    }
+    ex_worker_return_line(hand, "test");
+    cr_assert_eq(count(EX_WORK_ENDED), 2);
+    ex_worker_beat(hand, ex_boottime_us());
+    cr_expect_eq(hand->beat.lease_count, 2, "one runs, one has a result");
+    for (size_t i = 0; i < 2; i++)
+        cr_expect_str_neq(
+            hand->beat.leases[i].job_id,
+            hand->lists[EX_WORK_ENDED].last->job_id);
+    cr_expect_eq(running->named, 1);
+}
+
 Test(worker_slots, a_stop_gives_back_the_line_and_lets_the_others_end)
 {
     const char *ids[5];

@@ -149,11 +149,12 @@ static void leave_a_result(char executor[64])
 {
     offer(1, "pid");
     pid_t pid = fork_worker();
-    kill(wait_for_pid("pid"), SIGKILL);
+    int job = wait_for_pid("pid");
+    offer_nothing();
+    kill(job, SIGKILL);
     take_executor(any_report(), executor);
     kill(pid, SIGKILL);
     waitpid(pid, NULL, 0);
-    offer_nothing();
     http_fixture_keep(server, "/api/v1/jobs/report");
     cr_assert_eq(files(), 1);
 }
