@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* PostgreSQL under the store suite: a database for each test. */
+/* PostgreSQL under the store suite: a database for each test. The store reaches
+ * it through the pooler of EXECUTR_TEST_PG_POOLER, if there is one, and the
+ * test's own SQL directly. */
 #include <libpq-fe.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +11,8 @@
 #include "store/suite.h"
 
 static char name[80];
-static char url[1000];
+static char url[1000];        /* the test's database */
+static char pooled_url[1000]; /* the same for the store */
 static PGconn *connection;
 
 const char *backend_missing(void)
@@ -52,24 +55,30 @@ static void manage(const char *verb, const char *tail)
 }
 
 /* The given URL with the new database in place of its own. */
+static void name_database(const char *given, char out[1000])
+{
+    const char *host = strstr(given, "://");
+
+    cr_assert(host, "%s is no URL", given);
+    size_t end = strcspn(host + 3, "/?") + (size_t)(host + 3 - given);
+    const char *query = strchr(given, '?');
+    snprintf(out, 1000, "%.*s/%s%s", (int)end, given, name, query ? query : "");
+}
+
 void backend_create(void)
 {
     const char *given = getenv("EXECUTR_TEST_PG_URL");
-    const char *host = strstr(given, "://");
+    const char *pooler = getenv("EXECUTR_TEST_PG_POOLER");
 
-    cr_assert(host, "EXECUTR_TEST_PG_URL is no URL");
-    size_t end = strcspn(host + 3, "/?") + (size_t)(host + 3 - given);
-    const char *query = strchr(given, '?');
     snprintf(name, sizeof name, "executr_store_%ld", (long)getpid());
-    snprintf(
-        url, sizeof url, "%.*s/%s%s", (int)end, given, name,
-        query ? query : "");
+    name_database(given, url);
+    name_database(pooler && *pooler ? pooler : given, pooled_url);
     manage("CREATE", "");
 }
 
 const char *backend_url(void)
 {
-    return url;
+    return pooled_url;
 }
 
 void backend_drop(void)
