@@ -326,10 +326,9 @@ void ex_pool_put(ex_pool *pool, ex_conn *conn)
 }
 
 /* 1 if a connection is missing; its place is reserved. */
-static int reserve_missing(ex_pool *pool, ex_conn **expired)
+static int reserve_missing(ex_pool *pool)
 {
     pthread_mutex_lock(&pool->lock);
-    *expired = take_expired(pool, 1);
     int missing = pool->total < pool->settings.min_conns;
     pool->total += missing;
     pthread_mutex_unlock(&pool->lock);
@@ -339,16 +338,19 @@ static int reserve_missing(ex_pool *pool, ex_conn **expired)
 executr_status ex_pool_tend(
     ex_pool *pool, int64_t deadline_us, executr_error *err)
 {
-    for (;;) {
-        ex_conn *expired = NULL;
-        ex_conn *conn;
-        int missing = reserve_missing(pool, &expired);
-        close_all(expired);
-        if (!missing)
-            return EXECUTR_OK;
-        executr_status st = open_conn(pool, deadline_us, &conn, err);
-        if (st)
-            return st;
-        ex_pool_put(pool, conn);
+    executr_status st = EXECUTR_OK;
+    ex_conn *conn;
+
+    pthread_mutex_lock(&pool->lock);
+    ex_conn *expired = take_expired(pool, 1);
+    pthread_mutex_unlock(&pool->lock);
+    close_all(expired);
+    for (int32_t i = 0; i < pool->settings.min_conns && !st; i++) {
+        if (!reserve_missing(pool))
+            break;
+        st = open_conn(pool, deadline_us, &conn, err);
+        if (!st)
+            ex_pool_put(pool, conn);
     }
+    return st;
 }

@@ -284,9 +284,10 @@ Test(pool, goes_on_to_the_next_host)
 
 /* ---- How many carry a statement. */
 
-/* By the store's word and by PostgreSQL's. */
+/* By the store's word and by PostgreSQL's, which a transaction remembers. */
 static int are_active(int wanted)
 {
+    number("SELECT pg_stat_clear_snapshot()");
     return executr_store_connections_active(store) == wanted &&
            number("SELECT count(*)%s AND state <> 'idle'", executr_backends) ==
                wanted;
