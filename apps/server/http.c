@@ -256,7 +256,8 @@ static int handle(struct mg_connection *connection)
         metrics_request(
             server->api->metrics, x.route->method, x.route->pattern,
             ex_monotonic_us() - start);
-    drain(&x);
+    if (!x.whole && !x.broken) /* else its buffer would cost each thread */
+        drain(&x);
     int status = response.status;
     api_response_clear(&response);
     ex_buf_clear(&body);
