@@ -443,16 +443,18 @@ class Cluster:
         self.url = f"postgres://postgres@127.0.0.1:{self.port}/postgres"
         self.process = None
 
-    def start(self, ready=True):
+    def start(self, **settings):
+        more = [part for name, value in settings.items()
+                for part in ("-c", f"{name}={value}")]
         self.process = subprocess.Popen(
             [*self.owner, "setpriv", "--pdeathsig=INT",
              self.bin / "postgres", "-D", self.data, "-p", str(self.port),
              "-c", "listen_addresses=127.0.0.1", "-c",
-             f"unix_socket_directories={self.place}", "-c", "fsync=on"],
+             f"unix_socket_directories={self.place}", "-c", "fsync=on",
+             *more],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
             cwd="/", env=environment("/"), start_new_session=True)
-        if ready:
-            until(self.answers, "PostgreSQL is up", 60, 0.05)
+        until(self.answers, "PostgreSQL is up", 60, 0.05)
         return self
 
     def answers(self):

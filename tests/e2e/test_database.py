@@ -9,30 +9,11 @@ import pytest
 
 import harness
 import invariants
+from clusters import cluster, lab
 from load import Load
 from test_leases import processes_in, submit_script
 
 FAST = ("--heartbeat-interval", "300ms", "--poll-interval", "200ms")
-
-
-@pytest.fixture
-def cluster(tmp_path):
-    if "EXECUTR_TEST_PG_BIN" not in os.environ:
-        pytest.skip("EXECUTR_TEST_PG_BIN is not set: run this under "
-                    "scripts/with-postgres to stop and start a PostgreSQL")
-    made = harness.Cluster(tmp_path)
-    yield made
-    made.remove()
-
-
-@pytest.fixture
-def lab(cluster, tmp_path):
-    from conftest import Lab
-    cluster.start()
-    made = Lab(tmp_path, harness.Postgres(cluster.url))
-    yield made
-    made.store.drop = lambda: None
-    made.end()
 
 
 def healthy(server):
