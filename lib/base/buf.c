@@ -32,34 +32,44 @@ void ex_buf_reset(ex_buf *buf)
         buf->data[0] = '\0';
 }
 
-/* Room for `length` more bytes and the NUL; 0, or -1 with `failed` set. */
-static int make_room(ex_buf *buf, size_t length)
+static int fail(ex_buf *buf, executr_status status)
+{
+    buf->failed = status;
+    return -1;
+}
+
+static int grow(ex_buf *buf, size_t length)
 {
     if (buf->failed)
         return -1;
-    if (buf->length > buf->limit || length > buf->limit - buf->length) {
-        buf->failed = EXECUTR_E_TOO_LARGE;
-        return -1;
-    }
-    if (buf->data && length < buf->capacity - buf->length)
-        return 0;
-    if (length > SIZE_MAX / 2 - buf->length) {
-        buf->failed = EXECUTR_E_NOMEM;
-        return -1;
-    }
+    if (length > buf->limit - buf->length)
+        return fail(buf, EXECUTR_E_TOO_LARGE);
+    if (length > SIZE_MAX / 2 - buf->length)
+        return fail(buf, EXECUTR_E_NOMEM);
     size_t capacity = buf->length + length + 1;
     if (capacity < buf->capacity * 2)
         capacity = buf->capacity * 2;
     if (capacity < FIRST_CAPACITY)
         capacity = FIRST_CAPACITY;
+    /* Who fits in may be added without a look at the limit. */
+    if (capacity - 1 > buf->limit)
+        capacity = buf->limit + 1;
     void *memory = buf->data;
-    buf->failed = ex_realloc(&memory, capacity, NULL);
-    if (buf->failed)
-        return -1;
+    executr_status st = ex_realloc(&memory, capacity, NULL);
+    if (st)
+        return fail(buf, st);
     buf->data = memory;
     buf->capacity = capacity;
     buf->data[buf->length] = '\0';
     return 0;
+}
+
+/* Room for `length` more bytes and the NUL; 0, or -1 with `failed` set. */
+static inline int make_room(ex_buf *buf, size_t length)
+{
+    int fits = length < buf->capacity - buf->length && !buf->failed;
+
+    return fits ? 0 : grow(buf, length);
 }
 
 void ex_buf_add(ex_buf *buf, const void *data, size_t length)

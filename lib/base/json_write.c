@@ -39,10 +39,18 @@ void ex_json_close(ex_json_writer *w, char brace)
 
 void ex_json_key(ex_json_writer *w, const char *name)
 {
-    next_value(w);
-    ex_buf_putc(w->buf, '"');
-    ex_buf_puts(w->buf, name);
-    ex_buf_add(w->buf, "\":", 2);
+    size_t length = strlen(name);
+    size_t all = length + 3 + (w->comma != 0);
+    char *at = ex_buf_reserve(w->buf, all);
+
+    if (!at)
+        return;
+    if (w->comma)
+        *at++ = ',';
+    *at++ = '"';
+    memcpy(at, name, length);
+    memcpy(at + length, "\":", 2);
+    ex_buf_used(w->buf, all);
     w->comma = 0;
 }
 
@@ -104,15 +112,32 @@ static void put_escape(ex_buf *buf, unsigned char c)
     }
 }
 
+/* A string that stands for itself to its end. */
+static void put_plain(ex_json_writer *w, const void *data, size_t length)
+{
+    char *at = ex_buf_reserve(w->buf, length + 2);
+
+    if (!at)
+        return;
+    at[0] = '"';
+    memcpy(at + 1, data, length);
+    at[length + 1] = '"';
+    ex_buf_used(w->buf, length + 2);
+}
+
 void ex_json_put_bytes(ex_json_writer *w, const void *data, size_t length)
 {
     const unsigned char *at = data;
     const unsigned char *end = at + length;
+    size_t used = plain_run(at, end);
 
     next_value(w);
+    if (used > 0 && used == length) {
+        put_plain(w, data, length);
+        return;
+    }
     ex_buf_putc(w->buf, '"');
     while (at < end) {
-        size_t used = plain_run(at, end);
         ex_buf_add(w->buf, at, used);
         at += used;
         if (at == end)
@@ -124,6 +149,7 @@ void ex_json_put_bytes(ex_json_writer *w, const void *data, size_t length)
             ex_buf_add(w->buf, "\xef\xbf\xbd", 3);
             at += used;
         }
+        used = plain_run(at, end);
     }
     ex_buf_putc(w->buf, '"');
 }
