@@ -88,6 +88,11 @@ typedef struct ex_json_writer {
     int32_t comma; /* the next value needs one in front */
 } ex_json_writer;
 
+/* How many bytes from the start of a text stand in a JSON string as they are:
+ * up to a quotation mark, a backslash, a control character or what is no
+ * UTF-8. */
+size_t ex_json_plain(const void *text, size_t length);
+
 void ex_json_begin(ex_json_writer *w, ex_buf *buf);
 void ex_json_open(ex_json_writer *w, char brace);      /* '{' or '[' */
 void ex_json_close(ex_json_writer *w, char brace);     /* '}' or ']' */

@@ -101,26 +101,23 @@ static int scan_escape(cursor *c, int is_key)
 /* From the opening to behind the closing quotation mark. */
 static int scan_string(cursor *c, int is_key)
 {
-    for (c->at++; c->at < c->end;) {
+    c->at++;
+    for (;;) {
+        c->at += ex_json_plain(c->at, (size_t)(c->end - c->at));
+        if (c->at == c->end)
+            return wrong(c, "a string without an end");
         unsigned char byte = (unsigned char)*c->at;
-        size_t used = 1;
-        if (byte == '"') {
-            c->at++;
-            return 0;
-        }
-        if (byte == '\\') {
-            if (scan_escape(c, is_key))
-                return -1;
-            continue;
-        }
-        if (byte < 0x20)
-            return wrong(c, "a control character in a string");
-        if (byte >= 0x80 &&
-            !ex_utf8_step(c->at, (size_t)(c->end - c->at), &used))
-            return wrong(c, "invalid UTF-8");
-        c->at += used;
+        if (byte == '"')
+            break;
+        if (byte != '\\')
+            return wrong(
+                c, byte < 0x20 ? "a control character in a string"
+                               : "invalid UTF-8");
+        if (scan_escape(c, is_key))
+            return -1;
     }
-    return wrong(c, "a string without an end");
+    c->at++;
+    return 0;
 }
 
 static size_t skip_digits(cursor *c)

@@ -54,48 +54,6 @@ void ex_json_key(ex_json_writer *w, const char *name)
     w->comma = 0;
 }
 
-/* High bits where a byte of `word` is below `limit`, which is below 0x80;
- * right for words whose bytes are all below 0x80. */
-static uint64_t bytes_below(uint64_t word, uint64_t limit)
-{
-    const uint64_t ones = UINT64_C(0x0101010101010101);
-    const uint64_t highs = ones << 7;
-
-    return (((word | highs) - ones * limit) & highs) ^ highs;
-}
-
-/* 1 if eight bytes stand for themselves in a JSON string. */
-static int is_plain_word(const unsigned char *at)
-{
-    const uint64_t ones = UINT64_C(0x0101010101010101);
-    uint64_t word;
-
-    memcpy(&word, at, sizeof word);
-    return !(
-        (word & ones << 7) | bytes_below(word, 0x20) |
-        bytes_below(word ^ ones * '"', 1) | bytes_below(word ^ ones * '\\', 1));
-}
-
-/* How many bytes from `at` on are copied as they are. */
-static size_t plain_run(const unsigned char *at, const unsigned char *end)
-{
-    const unsigned char *start = at;
-
-    while (at < end) {
-        size_t used = 1;
-        if (end - at >= 8 && is_plain_word(at)) {
-            at += 8;
-            continue;
-        }
-        if (*at < 0x20 || *at == '"' || *at == '\\')
-            break;
-        if (*at >= 0x80 && !ex_utf8_step(at, (size_t)(end - at), &used))
-            break;
-        at += used;
-    }
-    return (size_t)(at - start);
-}
-
 static void put_escape(ex_buf *buf, unsigned char c)
 {
     static const char short_from[] = "\"\\\b\f\n\r\t";
@@ -129,7 +87,7 @@ void ex_json_put_bytes(ex_json_writer *w, const void *data, size_t length)
 {
     const unsigned char *at = data;
     const unsigned char *end = at + length;
-    size_t used = plain_run(at, end);
+    size_t used = ex_json_plain(at, length);
 
     next_value(w);
     if (used > 0 && used == length) {
@@ -149,7 +107,7 @@ void ex_json_put_bytes(ex_json_writer *w, const void *data, size_t length)
             ex_buf_add(w->buf, "\xef\xbf\xbd", 3);
             at += used;
         }
-        used = plain_run(at, end);
+        used = ex_json_plain(at, (size_t)(end - at));
     }
     ex_buf_putc(w->buf, '"');
 }
