@@ -18,6 +18,7 @@ BINARY = shutil.which(
     "pgbouncer", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
 
 # A few connections for all, so that each is handed from client to client.
+POOL = 4
 CONFIG = """
 [databases]
 * = host={host} port={port} user={user}
@@ -27,7 +28,7 @@ listen_port = {listen}
 unix_socket_dir =
 auth_type = any
 pool_mode = transaction
-default_pool_size = 4
+default_pool_size = {pool}
 max_client_conn = 500
 logfile = {log}
 pidfile =
@@ -53,7 +54,7 @@ class Bouncer:
         self.config.write_text(CONFIG.format(
             host=self.server.hostname, port=self.server.port or 5432,
             user=self.server.username or "postgres", listen=self.port,
-            log=self.log))
+            pool=POOL, log=self.log))
         self.config.chmod(0o644)
 
     def start(self):
