@@ -6,14 +6,16 @@
  * remembers below which place nothing claimable is left.
  *
  * A floor may be too high for a moment: submits commit out of order, other
- * servers put jobs back. Hence every second a claim looks from the start again.
+ * servers put jobs back. Upkeep, which hurries nobody, looks for the lowest
+ * place each round and lowers floors to it. Where no upkeep is made, a claim
+ * looks from the start again now and then.
  */
 #include <string.h>
 
 #include "base/time.h"
 #include "store/postgres.h"
 
-#define REREAD_US INT64_C(1000000)
+#define REREAD_US (INT64_C(30) * 1000 * 1000)
 
 static ex_pg_floor *find(ex_pg_store *store, const char *filter, int64_t now)
 {

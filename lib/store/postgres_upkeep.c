@@ -31,9 +31,11 @@ executr_status ex_pg_upkeep(
         out->recovered = ex_pg_i32(rows, 0, 0);
         out->failed = ex_pg_i32(rows, 0, 1);
         out->due = ex_pg_i32(rows, 0, 2);
-        out->claimable = ex_pg_bool(rows, 0, 3);
+        out->claimable = !PQgetisnull(rows, 0, 3);
         out->more = ex_pg_bool(rows, 0, 4);
     }
+    if (out->claimable)
+        ex_pg_floor_lower(store, ex_pg_i64(rows, 0, 3));
     if (out->due || out->recovered) {
         ex_pg_floor_lower(store, 0);
         ex_pg_tell(store);

@@ -413,10 +413,11 @@ END
 $$;
 
 -- A round of upkeep, by one server at a time: others find nothing done.
+-- o_lowest: the lowest place in the queue; NULL: it is empty.
 CREATE FUNCTION executr_upkeep(
     p_reap boolean, p_timeout_ms bigint, p_max_lost integer,
     OUT o_recovered integer, OUT o_failed integer, OUT o_due integer,
-    OUT o_claimable boolean, OUT o_more boolean)
+    OUT o_lowest bigint, OUT o_more boolean)
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off
@@ -445,7 +446,9 @@ BEGIN
             o_more := o_more OR o_recovered = round_limit;
         END IF;
     END IF;
-    o_claimable := EXISTS (SELECT FROM queue);
+    SELECT min(q.seq) INTO o_lowest FROM generate_series(1, 3) p, LATERAL (
+        SELECT seq FROM queue WHERE priority = p::smallint
+        ORDER BY seq LIMIT 1) q;
 END
 $$;
 
