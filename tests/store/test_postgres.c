@@ -148,6 +148,44 @@ Test(tables, are_read_no_further_than_needed, .timeout = 110)
                " WHERE indexrelname = 'queue_pkey'") <= 10000);
 }
 
+/* The counts are kept, not made: no look at any job. */
+Test(tables, are_not_counted_for_statistics)
+{
+    suite_check_at_end = 0;
+    put_many(1000, NULL);
+    end_all(take("e1", 500));
+    keep_up(1);
+    int64_t looks = figure("jobs", "seq_scan + idx_scan");
+    must(executr_store_open(backend_url(), NULL, &store, &err));
+    cr_expect_eq(stats().jobs[EXECUTR_JOB_COMPLETED], 500);
+    cr_expect_eq(figure("jobs", "seq_scan + idx_scan"), looks);
+}
+
+/* By a number of dead rows, not by a share of a table that may be large once,
+ * and without pauses: see the migration. */
+Test(tables, that_churn_are_vacuumed_often)
+{
+    const char *churn[] = {"queue", "claims", "job_counts", "executor_counts"};
+    const char *large[] = {"jobs", "job_attempts"};
+
+    for (size_t i = 0; i < sizeof churn / sizeof *churn; i++)
+        cr_expect_eq(
+            number(
+                "SELECT count(*) FROM pg_class WHERE relname = '%s' AND"
+                " reloptions @> '{autovacuum_vacuum_scale_factor=0,"
+                "autovacuum_vacuum_cost_delay=0}'",
+                churn[i]),
+            1, "%s", churn[i]);
+    for (size_t i = 0; i < sizeof large / sizeof *large; i++)
+        cr_expect_eq(
+            number(
+                "SELECT count(*) FROM pg_class WHERE relname = '%s' AND"
+                " reloptions @> '{autovacuum_vacuum_insert_scale_factor=0.1,"
+                "autovacuum_vacuum_cost_delay=1}'",
+                large[i]),
+            1, "%s", large[i]);
+}
+
 /* Room in a page is made of versions that nobody can see, and any transaction
  * of the whole server may hold that up: so several tries. */
 Test(tables, update_jobs_within_their_page, .timeout = 110)
