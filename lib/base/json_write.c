@@ -48,8 +48,9 @@ void ex_json_key(ex_json_writer *w, const char *name)
     if (w->comma)
         *at++ = ',';
     *at++ = '"';
-    memcpy(at, name, length);
-    memcpy(at + length, "\":", 2);
+    at = mempcpy(at, name, length);
+    *at++ = '"';
+    *at = ':';
     ex_buf_used(w->buf, all);
     w->comma = 0;
 }
