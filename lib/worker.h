@@ -61,7 +61,7 @@ typedef struct ex_work {
     int32_t named;     /* by a heartbeat since it was started */
     char job_id[40];
     int64_t due_us;
-    int64_t since_us;   /* in line, or to be fetched */
+    int64_t since_us;   /* in line, to be fetched, or waiting for a heartbeat */
     int64_t renewed_us; /* its lease runs from here at the earliest */
     int64_t started_us;
     ex_batch *batch;
@@ -437,6 +437,9 @@ int ex_work_sure(
     const executr_worker *worker, const ex_work *work, int64_t now_us);
 /* It waits for a heartbeat that says so, and one is sent soon. */
 void ex_work_ask(executr_worker *worker, ex_work *work, int64_t now_us);
+/* When it has waited for that in vain: our heartbeats may be heard, and keep it
+ * from others, while we hear nothing. */
+int64_t ex_work_unheard_us(const executr_worker *worker, const ex_work *work);
 /* The heartbeat under way renewed its lease. */
 void ex_work_renew(executr_worker *worker, ex_work *work);
 /* When a heartbeat is due for it alone: soon after its start, so that whoever

@@ -273,6 +273,8 @@ void ex_works_due(executr_worker *worker, int64_t now_us)
         ex_work *next = work->after;
         if (work->due_us <= now_us)
             go_on(worker, work);
+        else if (ex_work_unheard_us(worker, work) <= now_us)
+            ex_work_return(worker, work, "no heartbeat said that it is ours");
         work = next;
     }
 }
@@ -282,8 +284,11 @@ int64_t ex_works_due_us(const executr_worker *worker)
     int64_t due = EX_NEVER_US;
     const ex_work *work = worker->lists[EX_WORK_WAITING].first;
 
-    for (; work; work = work->after)
+    for (; work; work = work->after) {
+        int64_t unheard = ex_work_unheard_us(worker, work);
         due = work->due_us < due ? work->due_us : due;
+        due = unheard < due ? unheard : due;
+    }
     work = worker->lists[EX_WORK_RUNNING].first;
     for (; work; work = work->after) {
         int64_t expiry = ex_work_expiry_us(worker, work);

@@ -119,6 +119,7 @@ void ex_work_ask(executr_worker *worker, ex_work *work, int64_t now_us)
 
     ex_work_move(worker, work, EX_WORK_WAITING);
     work->due_us = EX_NEVER_US;
+    work->since_us = now_us;
     /* While heartbeats fail, they have a pace of their own. */
     if (worker->beat_failures > 0)
         return;
@@ -126,6 +127,13 @@ void ex_work_ask(executr_worker *worker, ex_work *work, int64_t now_us)
         soonest = now_us;
     if (worker->beat_at_us > soonest)
         worker->beat_at_us = soonest;
+}
+
+int64_t ex_work_unheard_us(const executr_worker *worker, const ex_work *work)
+{
+    if (work->state != EX_WORK_WAITING || work->due_us != EX_NEVER_US)
+        return EX_NEVER_US;
+    return work->since_us + worker->lease_us;
 }
 
 void ex_work_renew(executr_worker *worker, ex_work *work)

@@ -226,6 +226,23 @@ static void leave_descriptors(int count)
         close(taken[--last]);
 }
 
+/* Heartbeats that are heard while none is answered would keep it for ever. */
+Test(worker_fetch, t35_a_job_that_waits_in_vain_for_a_heartbeat_is_given_back)
+{
+    executr_worker *idle;
+
+    cr_assert_eq(executr_worker_open(&options, &idle, &err), 0);
+    ex_work *work = hold_waiting(idle);
+    int64_t due = ex_works_due_us(idle);
+    cr_expect_eq(due, work->since_us + 1000000, "a lease");
+    ex_works_due(idle, due - 1);
+    cr_expect_eq(work->state, EX_WORK_WAITING);
+    ex_works_due(idle, due);
+    cr_expect_eq(work->state, EX_WORK_ENDED);
+    cr_expect(work->report.uncounted);
+    executr_worker_free(idle);
+}
+
 /* A heartbeat failed, so what was kept for it was let go. */
 Test(worker_fetch, t40_the_last_descriptors_are_for_heartbeats)
 {
