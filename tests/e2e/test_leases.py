@@ -238,7 +238,8 @@ def test_a_stopped_executor_comes_back_too_late(lab):
     first.signal(signal.SIGSTOP)
     second = lab.executor(server, *FAST)
     harness.until(
-        lambda: server.api.job(job)["executor_id"] == second.id, "taken over")
+        lambda: server.api.job(job).get("executor_id") == second.id,
+        "taken over")
     gate.touch()
     done = server.api.wait(job)
     assert done["executor_id"] == second.id and done["attempt"] == 2
