@@ -84,23 +84,25 @@ static void add_limits(ex_params *p, const ex_submit *jobs, size_t count)
     ex_buf_clear(&text);
 }
 
-/* 1 if some job has a key or no URL. */
-static int32_t add_keys(ex_params *p, const ex_submit *jobs, size_t count)
+static void add_keys(ex_params *p, const ex_submit *jobs, size_t count)
 {
-    int32_t special = 0;
-
-    ex_params_array(p, EX_PG_TEXTS, count);
-    for (size_t i = 0; i < count; i++) {
-        const char *key = jobs[i].spec->idempotency_key;
-        const char *url = jobs[i].spec->binary_url;
-        ex_item_text_or_null(p, key);
-        if ((key && *key) || !url || !*url)
-            special = 1;
-    }
     ex_params_array(p, EX_PG_TEXTS, count);
     for (size_t i = 0; i < count; i++)
-        ex_item_text(p, special ? jobs[i].digest : NULL);
-    return special;
+        ex_item_text_or_null(p, jobs[i].spec->idempotency_key);
+    ex_params_array(p, EX_PG_TEXTS, count);
+    for (size_t i = 0; i < count; i++)
+        ex_item_text_or_null(p, jobs[i].digest);
+}
+
+/* 1 if a binary has to be stored here already. */
+static int32_t need_stored(const ex_submit *jobs, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const char *url = jobs[i].spec->binary_url;
+        if (!url || !*url)
+            return 1;
+    }
+    return 0;
 }
 
 static void add_params(
@@ -112,9 +114,9 @@ static void add_params(
     add_texts(p, jobs, count);
     add_numbers(p, jobs, count);
     add_limits(p, jobs, count);
-    int32_t special = add_keys(p, jobs, count);
+    add_keys(p, jobs, count);
     ex_params_one(p, EX_PG_BOOL);
-    ex_item_bool(p, special);
+    ex_item_bool(p, need_stored(jobs, count));
     ex_params_one(p, EX_PG_BOOL);
     ex_item_bool(p, again);
 }

@@ -83,6 +83,7 @@ CREATE FUNCTION executr_enqueue(p_ids uuid[]) RETURNS void
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off
+SET enable_memoize = off
 SET plan_cache_mode = force_generic_plan SET jit = off
 AS $$
 DECLARE
@@ -116,6 +117,7 @@ CREATE FUNCTION executr_adopt(p_ids uuid[]) RETURNS void
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off
+SET enable_memoize = off
 SET plan_cache_mode = force_generic_plan SET jit = off
 AS $$
 BEGIN
@@ -138,19 +140,20 @@ $$;
 -- result 1 repeats the job `id` by its key, 2 used the key of another
 -- description, 3 has neither a URL nor a stored binary.
 --
--- p_special: some job has a key or no URL. p_again: a first try may have
--- been committed, so jobs that are there are left alone.
+-- p_stored: some job has no URL. p_keys is NULL where no job has a key. p_again:
+-- a first try may have been committed, so jobs that are there are left alone.
 CREATE FUNCTION executr_submit(
     p_ids uuid[], p_types text[], p_urls text[], p_sha256s text[],
     p_arguments text[], p_environments text[], p_priorities text[],
     p_exclusive boolean[], p_max_retries integer[], p_demands integer[],
-    p_limits text[], p_keys text[], p_digests text[], p_special boolean,
+    p_limits text[], p_keys text[], p_digests text[], p_stored boolean,
     p_again boolean)
 RETURNS TABLE (o_index integer, o_result integer, o_id uuid,
     o_created_at timestamptz, o_seq bigint)
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off
+SET enable_memoize = off
 SET plan_cache_mode = force_generic_plan SET jit = off
 AS $$
 DECLARE
@@ -160,21 +163,29 @@ DECLARE
     digests text[];
 BEGIN
     RETURN QUERY SELECT 0, 0, NULL::uuid, now(), base;
-    IF p_special OR p_again THEN
-        keep := ARRAY(
-            SELECT u.url IS NOT NULL OR b.sha256 IS NOT NULL
-            FROM unnest(p_urls, p_sha256s) WITH ORDINALITY AS u (url, sha256, n)
-            LEFT JOIN binaries b ON u.url IS NULL AND b.sha256 = u.sha256
-            ORDER BY u.n);
+    IF p_stored THEN
         RETURN QUERY SELECT u.n::integer, 3, NULL::uuid, now(), 0::bigint
-        FROM unnest(keep) WITH ORDINALITY AS u (keep, n) WHERE NOT u.keep;
+        FROM unnest(p_urls, p_sha256s) WITH ORDINALITY AS u (url, sha256, n)
+        LEFT JOIN binaries b ON u.url IS NULL AND b.sha256 = u.sha256
+        WHERE u.url IS NULL AND b.sha256 IS NULL;
+        IF FOUND THEN
+            keep := ARRAY(
+                SELECT u.url IS NOT NULL OR b.sha256 IS NOT NULL
+                FROM unnest(p_urls, p_sha256s)
+                    WITH ORDINALITY AS u (url, sha256, n)
+                LEFT JOIN binaries b ON u.url IS NULL AND b.sha256 = u.sha256
+                ORDER BY u.n);
+        END IF;
+    END IF;
+    IF p_keys IS NOT NULL THEN
         -- The first job with a key takes it; in the order of keys, so that
         -- statements with the same keys don't wait for each other in a circle.
         INSERT INTO idempotency_keys (key, job_id, digest)
         SELECT k.key, p_ids[k.n], p_digests[k.n]
         FROM (SELECT u.key, min(u.n) AS n
-            FROM unnest(p_keys, keep) WITH ORDINALITY AS u (key, keep, n)
-            WHERE u.keep AND u.key IS NOT NULL GROUP BY u.key ORDER BY u.key) k
+            FROM unnest(p_keys) WITH ORDINALITY AS u (key, n)
+            WHERE u.key IS NOT NULL AND (keep IS NULL OR keep[u.n])
+            GROUP BY u.key ORDER BY u.key) k
         ON CONFLICT DO NOTHING;
         -- A new statement: it sees whoever was first.
         SELECT array_agg(k.job_id ORDER BY u.n),
@@ -183,23 +194,30 @@ BEGIN
         FROM unnest(p_keys) WITH ORDINALITY AS u (key, n)
         LEFT JOIN idempotency_keys k ON k.key = u.key;
         IF EXISTS (
-            SELECT FROM unnest(p_keys, owners, keep) AS u (key, owner, keep)
-            WHERE u.keep AND u.key IS NOT NULL AND u.owner IS NULL) THEN
+            SELECT FROM unnest(p_keys, owners)
+                WITH ORDINALITY AS u (key, owner, n)
+            WHERE u.key IS NOT NULL AND u.owner IS NULL
+                AND (keep IS NULL OR keep[u.n])) THEN
             RAISE serialization_failure
                 USING MESSAGE = 'an idempotency key was just removed';
         END IF;
         RETURN QUERY
         SELECT u.n::integer, CASE WHEN u.theirs = u.ours THEN 1 ELSE 2 END,
             u.owner, coalesce(j.created_at, now()), 0::bigint
-        FROM unnest(p_ids, owners, digests, p_digests, keep)
-            WITH ORDINALITY AS u (id, owner, theirs, ours, keep, n)
+        FROM unnest(p_ids, owners, digests, p_digests)
+            WITH ORDINALITY AS u (id, owner, theirs, ours, n)
         LEFT JOIN jobs j ON j.id = u.owner
-        WHERE u.keep AND u.owner <> u.id;
+        WHERE u.owner <> u.id AND (keep IS NULL OR keep[u.n]);
         keep := ARRAY(
-            SELECT u.keep AND coalesce(u.owner = u.id, true) AND j.id IS NULL
-            FROM unnest(p_ids, owners, keep)
-                WITH ORDINALITY AS u (id, owner, keep, n)
-            LEFT JOIN jobs j ON p_again AND j.id = u.id
+            SELECT (keep IS NULL OR keep[u.n]) AND coalesce(u.owner = u.id, true)
+            FROM unnest(p_ids, owners) WITH ORDINALITY AS u (id, owner, n)
+            ORDER BY u.n);
+    END IF;
+    IF p_again THEN
+        keep := ARRAY(
+            SELECT (keep IS NULL OR keep[u.n]) AND j.id IS NULL
+            FROM unnest(p_ids) WITH ORDINALITY AS u (id, n)
+            LEFT JOIN jobs j ON j.id = u.id
             ORDER BY u.n);
     END IF;
     WITH new AS (
@@ -243,100 +261,119 @@ RETURNS SETOF executr_claimed_row
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off
+SET enable_memoize = off
 SET plan_cache_mode = force_generic_plan SET jit = off
 AS $$
 DECLARE
     slots integer[] := p_slots; -- those still to be served
-    ids uuid[];                 -- taken out of the queue just now
-    took integer;
     wanted integer;
-    ran integer;
-    missed integer[];
+    ids uuid[]; -- taken out of the queue just now
+    took integer;
+    by_priority bigint[]; -- how many of them
+    ends bigint[];        -- of each priority that was looked through
     mark executr_claimed_row;
     words CONSTANT text[] := '{foreground,background,best_effort}';
-    counts bigint[] := '{0,0,0}';
-    all_ids uuid[] := '{}';
-    all_slots integer[] := '{}';
+    ran integer;
+    missed integer[];
 BEGIN
-    -- A sign of life, written once a second at most.
-    INSERT INTO executors (executor_id, executor_ip, first_seen, last_heartbeat)
-    SELECT u.id, max(u.ip), now(), now()
-    FROM unnest(p_executors, p_ips) AS u (id, ip)
-    WHERE NOT EXISTS (
-        SELECT FROM executors e WHERE e.executor_id = u.id
-            AND e.last_heartbeat > now() - interval '1 second')
-    GROUP BY u.id ORDER BY u.id
-    ON CONFLICT (executor_id) DO UPDATE SET
-        last_heartbeat = greatest(
-            executors.last_heartbeat, excluded.last_heartbeat),
-        executor_ip = excluded.executor_ip;
-    FOR p IN 1..3 LOOP
-        CONTINUE WHEN p_floors[p] IS NULL;
-        WHILE cardinality(slots) > 0 LOOP
-            wanted := cardinality(slots);
-            WITH picked AS MATERIALIZED (
-                SELECT q.ctid AS place, q.job_id FROM queue q
-                WHERE q.priority = p::smallint AND q.seq >= p_floors[p]
-                    AND (p_types IS NULL OR q.type = ANY (p_types))
-                    AND q.demands & ~p_offers = 0
-                ORDER BY q.seq LIMIT wanted
-                FOR UPDATE SKIP LOCKED
-            ), taken AS (
-                DELETE FROM queue
-                WHERE ctid = ANY (ARRAY(SELECT place FROM picked))
-            )
-            SELECT array_agg(job_id), count(*),
-                CASE WHEN count(*) < wanted THEN (
-                    SELECT q.seq FROM queue q WHERE q.priority = p::smallint
-                    ORDER BY q.seq DESC LIMIT 1) END
-            INTO ids, took, mark.seq FROM picked;
-            IF mark.seq IS NOT NULL THEN
-                mark.slot := 0;
-                mark.priority := words[p];
-                RETURN NEXT mark;
-            END IF;
-            EXIT WHEN took = 0;
-            counts[p] := counts[p] + took;
-            RETURN QUERY
-            UPDATE jobs j SET status = 'running', attempt = j.attempt + 1,
-                executor_id = p_executors[slots[u.k]],
-                executor_ip = p_ips[slots[u.k]], started_at = now(),
-                last_heartbeat = now(), retry_after = NULL
-            FROM unnest(ids) WITH ORDINALITY AS u (id, k)
-            WHERE j.id = u.id AND j.status = 'pending'
-            RETURNING slots[u.k], j.id, j.seq, j.type, j.priority, j.attempt,
-                j.created_at, j.started_at, j.max_retries, j.retry_count,
-                j.exclusive, j.exit_code, j.signal, j.outcome, j.error_message,
-                j.binary_url, j.binary_sha256, j.arguments, j.env_variables,
-                j.limits;
-            GET DIAGNOSTICS ran = ROW_COUNT;
-            all_ids := all_ids || ids;
-            all_slots := all_slots || slots[1:took];
-            IF ran = took THEN
-                slots := slots[took + 1:];
-            ELSE
-                -- Not pending, whatever the queue said.
-                missed := ARRAY(
-                    SELECT u.k FROM unnest(ids) WITH ORDINALITY AS u (id, k)
-                    LEFT JOIN jobs j ON j.id = u.id
-                    WHERE j.xmin IS DISTINCT FROM pg_current_xact_id()::xid
-                    ORDER BY u.k);
-                PERFORM executr_adopt(
-                    ARRAY(SELECT ids[u.k] FROM unnest(missed) AS u (k)));
-                slots := ARRAY(SELECT slots[u.k] FROM unnest(missed) AS u (k))
-                    || slots[took + 1:];
-            END IF;
-            EXIT WHEN took < wanted;
+    LOOP
+        wanted := cardinality(slots);
+        WITH picked AS MATERIALIZED (
+            -- One after the other, and none further than it has to.
+            SELECT * FROM (
+                SELECT * FROM (
+                    SELECT 1 AS p, q.ctid AS place, q.job_id FROM queue q
+                    WHERE q.priority = 1 AND q.seq >= p_floors[1]
+                        AND (p_types IS NULL OR q.type = ANY (p_types))
+                        AND q.demands & ~p_offers = 0
+                    ORDER BY q.seq FOR UPDATE SKIP LOCKED) f
+                UNION ALL
+                SELECT * FROM (
+                    SELECT 2 AS p, q.ctid AS place, q.job_id FROM queue q
+                    WHERE q.priority = 2 AND q.seq >= p_floors[2]
+                        AND (p_types IS NULL OR q.type = ANY (p_types))
+                        AND q.demands & ~p_offers = 0
+                    ORDER BY q.seq FOR UPDATE SKIP LOCKED) b
+                UNION ALL
+                SELECT * FROM (
+                    SELECT 3 AS p, q.ctid AS place, q.job_id FROM queue q
+                    WHERE q.priority = 3 AND q.seq >= p_floors[3]
+                        AND (p_types IS NULL OR q.type = ANY (p_types))
+                        AND q.demands & ~p_offers = 0
+                    ORDER BY q.seq FOR UPDATE SKIP LOCKED) e
+            ) q LIMIT wanted
+        ), taken AS (
+            DELETE FROM queue
+            WHERE ctid = ANY (ARRAY(SELECT place FROM picked))
+        ), seen AS (
+            -- A sign of life, written once a second at most.
+            INSERT INTO executors (executor_id, executor_ip, first_seen,
+                last_heartbeat)
+            SELECT u.id, max(u.ip), now(), now()
+            FROM unnest(p_executors, p_ips) AS u (id, ip)
+            WHERE NOT EXISTS (
+                SELECT FROM executors e WHERE e.executor_id = u.id
+                    AND e.last_heartbeat > now() - interval '1 second')
+            GROUP BY u.id ORDER BY u.id
+            ON CONFLICT (executor_id) DO UPDATE SET
+                last_heartbeat = greatest(
+                    executors.last_heartbeat, excluded.last_heartbeat),
+                executor_ip = excluded.executor_ip
+        )
+        SELECT t.ids, t.took, t.by_priority, ARRAY(
+            SELECT CASE WHEN t.took < wanted OR w.p < t.last THEN (
+                SELECT q.seq FROM queue q WHERE q.priority = w.p
+                ORDER BY q.seq DESC LIMIT 1) END
+            FROM unnest('{1,2,3}'::smallint[]) AS w (p))
+        INTO ids, took, by_priority, ends
+        FROM (SELECT array_agg(job_id) AS ids, count(*) AS took,
+                max(p) AS last, ARRAY[count(*) FILTER (WHERE p = 1),
+                    count(*) FILTER (WHERE p = 2),
+                    count(*) FILTER (WHERE p = 3)] AS by_priority
+            FROM picked) t;
+        FOR p IN 1..3 LOOP
+            CONTINUE WHEN ends[p] IS NULL OR p_floors[p] IS NULL;
+            mark.slot := 0;
+            mark.seq := ends[p];
+            mark.priority := words[p];
+            RETURN NEXT mark;
         END LOOP;
+        EXIT WHEN took = 0;
+        RETURN QUERY
+        WITH listed AS (
+            INSERT INTO claims (executor_id, job_ids, claimed_at)
+            SELECT p_executors[u.slot], array_agg(u.id), now()
+            FROM (SELECT unnest(ids) AS id, unnest(slots[:took]) AS slot) u
+            GROUP BY u.slot
+        ), counted AS (
+            INSERT INTO job_counts (foreground, background, best_effort,
+                running)
+            VALUES (-by_priority[1], -by_priority[2], -by_priority[3], took)
+        )
+        UPDATE jobs j SET status = 'running', attempt = j.attempt + 1,
+            executor_id = p_executors[slots[u.k]],
+            executor_ip = p_ips[slots[u.k]], started_at = now(),
+            last_heartbeat = now(), retry_after = NULL
+        FROM unnest(ids) WITH ORDINALITY AS u (id, k)
+        WHERE j.id = u.id AND j.status = 'pending'
+        RETURNING slots[u.k], j.id, j.seq, j.type, j.priority, j.attempt,
+            j.created_at, j.started_at, j.max_retries, j.retry_count,
+            j.exclusive, j.exit_code, j.signal, j.outcome, j.error_message,
+            j.binary_url, j.binary_sha256, j.arguments, j.env_variables,
+            j.limits;
+        GET DIAGNOSTICS ran = ROW_COUNT;
+        EXIT WHEN ran = took;
+        -- Not pending, whatever the queue said.
+        missed := ARRAY(
+            SELECT u.k FROM unnest(ids) WITH ORDINALITY AS u (id, k)
+            LEFT JOIN jobs j ON j.id = u.id
+            WHERE j.xmin IS DISTINCT FROM pg_current_xact_id()::xid
+            ORDER BY u.k);
+        PERFORM executr_adopt(
+            ARRAY(SELECT ids[u.k] FROM unnest(missed) AS u (k)));
+        EXIT WHEN took < wanted;
+        slots := ARRAY(SELECT slots[u.k] FROM unnest(missed) AS u (k));
     END LOOP;
-    IF cardinality(all_ids) > 0 THEN
-        INSERT INTO claims (executor_id, job_ids, claimed_at)
-        SELECT p_executors[u.slot], array_agg(u.id), now()
-        FROM (SELECT unnest(all_ids) AS id, unnest(all_slots) AS slot) u
-        GROUP BY u.slot;
-        INSERT INTO job_counts (foreground, background, best_effort, running)
-        VALUES (-counts[1], -counts[2], -counts[3], cardinality(all_ids));
-    END IF;
 END
 $$;
 
@@ -347,6 +384,7 @@ RETURNS TABLE (o_index integer, o_result integer, o_priority text, o_type text)
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off
+SET enable_memoize = off
 SET plan_cache_mode = force_generic_plan SET jit = off
 AS $$
 DECLARE
@@ -414,6 +452,7 @@ CREATE FUNCTION executr_retry(p_id uuid) RETURNS integer
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off
+SET enable_memoize = off
 SET plan_cache_mode = force_generic_plan SET jit = off
 AS $$
 DECLARE

@@ -85,6 +85,7 @@ RETURNS SETOF executr_job_row
 LANGUAGE plpgsql STABLE
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off
+SET enable_memoize = off
 SET plan_cache_mode = force_generic_plan SET jit = off
 AS $$
 DECLARE
@@ -187,6 +188,7 @@ RETURNS TABLE (o_id text, o_ip text, o_version text, o_job_id uuid,
 LANGUAGE plpgsql STABLE
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off
+SET enable_memoize = off
 SET plan_cache_mode = force_generic_plan SET jit = off
 AS $$
 BEGIN
@@ -217,6 +219,7 @@ CREATE FUNCTION executr_cleanup(
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off
+SET enable_memoize = off
 SET plan_cache_mode = force_generic_plan SET jit = off
 AS $$
 DECLARE

@@ -51,6 +51,7 @@ RETURNS TABLE (o_index integer, o_verdict integer)
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off
+SET enable_memoize = off
 SET plan_cache_mode = force_generic_plan SET jit = off
 AS $$
 BEGIN
@@ -155,6 +156,7 @@ CREATE FUNCTION executr_live_sweep() RETURNS void
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off
+SET enable_memoize = off
 SET plan_cache_mode = force_generic_plan SET jit = off
 AS $$
 BEGIN
