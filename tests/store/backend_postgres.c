@@ -113,6 +113,23 @@ void backend_exec(const char *query)
     PQclear(run(query, PGRES_COMMAND_OK));
 }
 
+/* A pooler keeps its connections, but none of them busy. */
+void backend_settle(void)
+{
+    const char *pooler = getenv("EXECUTR_TEST_PG_POOLER");
+    const char *busy = pooler && *pooler ? " AND state <> 'idle'" : "";
+    char query[300];
+
+    snprintf(
+        query, sizeof query,
+        "SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+        " AND datname = current_database()"
+        " AND backend_type = 'client backend'%s",
+        busy);
+    while (backend_number(query) > 0)
+        usleep(5000);
+}
+
 const char *backend_earlier(const char *column, int64_t ms)
 {
     static char text[200];

@@ -77,6 +77,11 @@ void backend_exec(const char *query)
     cr_assert_eq(rc, SQLITE_OK, "%s: %s", query, sqlite3_errmsg(db));
 }
 
+/* What a program began ends with it. */
+void backend_settle(void)
+{
+}
+
 const char *backend_earlier(const char *column, int64_t ms)
 {
     static char text[200];

@@ -19,6 +19,8 @@
 const char *backend_missing(void);
 /* How many programs may have one database open: 1 or many. */
 int backend_is_shared(void);
+/* Until nothing that a killed program began is still under way. */
+void backend_settle(void);
 /* Make an empty database; its URL. */
 void backend_create(void);
 const char *backend_url(void);

@@ -174,6 +174,7 @@ Test(kill, loses_nothing_that_was_answered, .timeout = 115)
     for (int round = 0; round < ROUNDS; round++) {
         srand(seed + (unsigned)round);
         kill_at_random(round);
+        backend_settle();
         must(executr_store_open(backend_url(), NULL, &store, &err));
         for (; checked < fact_count; checked++)
             expect_fact(&facts[checked]);
