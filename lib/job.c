@@ -178,6 +178,34 @@ executr_status ex_jobs_add(
     return EXECUTR_OK;
 }
 
+executr_status ex_jobs_copy(
+    executr_jobs *jobs, const struct executr_job *from,
+    struct executr_job **out, executr_error *err)
+{
+    ex_arena *arena = &jobs->arena;
+    struct executr_job *job;
+
+    executr_status st = ex_jobs_add(jobs, &job, err);
+    *out = job;
+    if (st)
+        return st;
+    *job = *from;
+    job->arguments = NULL;
+    job->environment = NULL;
+    job->type = ex_arena_strdup(arena, from->type);
+    job->binary_url = ex_arena_strdup(arena, from->binary_url);
+    job->executor_id = ex_arena_strdup(arena, from->executor_id);
+    job->error_message = ex_arena_strdup(arena, from->error_message);
+    job->arguments_json = ex_arena_strdup(arena, from->arguments_json);
+    job->environment_json = ex_arena_strdup(arena, from->environment_json);
+    if (job->type && job->binary_url && job->executor_id &&
+        job->error_message && job->arguments_json && job->environment_json)
+        return EXECUTR_OK;
+    jobs->count--;
+    *out = NULL;
+    return ex_fail_nomem(err);
+}
+
 void executr_jobs_free(executr_jobs *jobs)
 {
     if (!jobs)

@@ -117,6 +117,12 @@ executr_status ex_jobs_add(
     executr_jobs *jobs, struct executr_job **out,
     executr_error *err) EXECUTR_CHECKED;
 
+/* Append a copy of a record that has no output and no attempts; its arguments
+ * are not unpacked. Without memory nothing is appended. */
+executr_status ex_jobs_copy(
+    executr_jobs *jobs, const struct executr_job *from,
+    struct executr_job **out, executr_error *err) EXECUTR_CHECKED;
+
 /* Fill arguments[] and environment[] from their JSON, if not done yet.
  * executr_queue_* and executr_client_* do this before they hand records out
  * that will be read by getters (claims, gets). */

@@ -50,21 +50,40 @@ typedef struct ex_word {
 
 /*
  * A parked claim; it lies on its caller's stack (queue_claim.c says how
- * waiting works). Everything but `request` is guarded by the queue's `lock`.
+ * waiting works). Everything but `claim` is guarded by the queue's `lock`; the
+ * list of jobs in `claim` belongs to whoever holds the waiter.
  */
 typedef struct ex_waiter {
     struct ex_waiter *next;
     struct ex_waiter *before;
     pthread_cond_t woken;
-    const executr_claim *request;
+    ex_claim *claim;
     uint64_t filter; /* equal for equal filters */
     uint64_t turn;   /* when it was parked: the order of the list */
     int32_t listed;
     struct ex_waiter *next_parked; /* of all, also while it is not listed */
     struct ex_waiter *before_parked;
     int32_t sent_away; /* its executor left: it shall neither sleep nor take */
+    int32_t sleeps;    /* its claim found nothing */
     ex_word word;      /* not yet answered by a claim */
+    /* Held by a submission (queue_hand.c), which has so many jobs for it. */
+    int32_t held;
+    int32_t promised;
+    struct ex_waiter *next_held;
 } ex_waiter;
+
+/* A job of a submission and who waits for it. */
+typedef struct ex_promise {
+    ex_waiter *waiter;          /* NULL: nobody */
+    struct executr_job *record; /* in the waiter's list; NULL: no memory */
+} ex_promise;
+
+/* The waiters that one submission holds. */
+typedef struct ex_handover {
+    ex_promise *promises; /* one a job; NULL if nobody waits */
+    ex_waiter *open;      /* with room for more jobs */
+    ex_waiter *full;
+} ex_handover;
 
 struct executr_queue {
     executr_store *store;
@@ -136,6 +155,23 @@ executr_status ex_jobs_unpack(executr_jobs *jobs, executr_error *err)
  * them all, and of jobs that nobody knows much about. */
 void ex_queue_wake(executr_queue *queue, const ex_submit *jobs, size_t count);
 void ex_queue_wake_any(executr_queue *queue);
+
+/*
+ * Hold waiters for these jobs, whose records are made, and name them as takers.
+ * After the store was asked, whatever came of it, ex_queue_hand_over lets them
+ * go, with the jobs that it took for them.
+ */
+void ex_queue_promise(
+    executr_queue *queue, ex_submit *jobs, const executr_jobs *records,
+    size_t count, ex_handover *hand);
+void ex_queue_hand_over(
+    executr_queue *queue, const ex_submit *jobs, size_t count,
+    ex_handover *hand);
+
+/* For queue_hand.c: what a job is to waiters. */
+void ex_word_set(ex_word *word, const ex_submit *job);
+int32_t ex_words_alike(const ex_word *a, const ex_word *b);
+int32_t ex_waiter_takes(const ex_waiter *waiter, const ex_word *word);
 
 /* For queue_claim.c, under the queue's lock: off the list; into the list, at
  * the place of its turn; tell up to `count` waiters with this filter; and give

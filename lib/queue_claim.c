@@ -11,8 +11,10 @@
  * again. Whoever leaves without having answered its word, or whose claim was
  * filled up with other jobs, passes it on to the next waiter that may take
  * that job. A claim of many jobs is told once for as many like the first as it
- * has room for, if it has not begun to ask. What other programs or a rolled-back statement make claimable
- * unheard is found by upkeep, once a poll interval.
+ * has room for, if it has not begun to ask. What other programs or a rolled-back
+ * statement make claimable unheard is found by upkeep, once a poll interval.
+ * A waiter that sleeps is mostly told of nothing: it gets the job itself
+ * (queue_hand.c).
  */
 #include "queue.h"
 
@@ -65,13 +67,13 @@ static uint64_t filter_hash(const executr_claim *request)
 }
 
 static executr_status init_waiter(
-    ex_waiter *waiter, const executr_claim *request, executr_error *err)
+    ex_waiter *waiter, ex_claim *claim, executr_error *err)
 {
     pthread_condattr_t attr;
 
     memset(waiter, 0, sizeof *waiter);
-    waiter->request = request;
-    waiter->filter = filter_hash(request);
+    waiter->claim = claim;
+    waiter->filter = filter_hash(claim->request);
     int rc = pthread_condattr_init(&attr);
     if (!rc) {
         rc = pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -154,7 +156,7 @@ static void leave(
     executr_queue *queue, ex_waiter *waiter, const ex_word *word,
     const executr_jobs *jobs, executr_status claimed)
 {
-    int32_t filled = jobs->count >= (size_t)waiter->request->max_jobs;
+    int32_t filled = jobs->count >= (size_t)waiter->claim->request->max_jobs;
     int32_t unanswered = claimed || (filled && !has(jobs, word));
 
     pthread_mutex_lock(&queue->lock);
@@ -192,8 +194,15 @@ static int32_t has_passed(const struct timespec *deadline)
            (now.tv_sec == deadline->tv_sec && now.tv_nsec >= deadline->tv_nsec);
 }
 
-/* Sleep until told: 1, or 0 at the deadline, when the queue is drained and
- * when the executor left. */
+/* What ends its sleep. */
+static int32_t may_sleep(const executr_queue *queue, const ex_waiter *waiter)
+{
+    return !waiter->word.told && waiter->claim->jobs->count == 0 &&
+           !queue->draining && !waiter->sent_away;
+}
+
+/* Sleep until told: 1, or 0 with jobs that were handed over, at the deadline,
+ * when the queue is drained and when the executor left. */
 static int32_t sleep_until(
     executr_queue *queue, ex_waiter *waiter, const struct timespec *deadline)
 {
@@ -206,9 +215,14 @@ static int32_t sleep_until(
     queue->announced = 1;
     if (unheard)
         ex_queue_poke(queue); /* other programs must hear that we wait */
-    while (!waiter->word.told && !queue->draining && !waiter->sent_away &&
-           rc != ETIMEDOUT)
-        rc = pthread_cond_timedwait(&waiter->woken, &queue->lock, deadline);
+    waiter->sleeps = 1;
+    while (waiter->held || (may_sleep(queue, waiter) && rc != ETIMEDOUT)) {
+        if (waiter->held)
+            pthread_cond_wait(&waiter->woken, &queue->lock);
+        else
+            rc = pthread_cond_timedwait(&waiter->woken, &queue->lock, deadline);
+    }
+    waiter->sleeps = 0;
     queue->asleep--;
     int32_t told = waiter->word.told && !queue->draining && !waiter->sent_away;
     pthread_mutex_unlock(&queue->lock);
@@ -256,18 +270,22 @@ static executr_status claim_waiting(
     ex_waiter waiter;
     ex_word word;
 
-    executr_status st = init_waiter(&waiter, claim->request, err);
+    executr_status st = init_waiter(&waiter, claim, err);
     if (st)
         return st;
     if (!park(queue, &waiter)) {
         pthread_cond_destroy(&waiter.woken);
         return claim_now(queue, claim, err);
     }
-    do {
+    for (;;) {
         listen_up(queue, &waiter, &word);
         st = claim_now(queue, claim, err);
-    } while (!st && claim->jobs->count == 0 &&
-             sleep_until(queue, &waiter, &deadline));
+        if (st || claim->jobs->count > 0)
+            break;
+        word.told = EX_TOLD_NOTHING; /* that was the answer */
+        if (!sleep_until(queue, &waiter, &deadline))
+            break;
+    }
     leave(queue, &waiter, &word, claim->jobs, st);
     if (!st && waiter.sent_away && claim->jobs->count > 0)
         st = give_back(queue, claim, err);
@@ -309,7 +327,7 @@ void ex_queue_unpark(executr_queue *queue, const char *executor_id)
 {
     pthread_mutex_lock(&queue->lock);
     for (ex_waiter *w = queue->waiters; w; w = w->next_parked) {
-        if (strcmp(w->request->executor_id, executor_id) != 0)
+        if (strcmp(w->claim->request->executor_id, executor_id) != 0)
             continue;
         w->sent_away = 1;
         pthread_cond_signal(&w->woken);

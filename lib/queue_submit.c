@@ -21,7 +21,14 @@ typedef struct submission {
 executr_status ex_queue_run_submit(
     executr_queue *queue, void *records, size_t count, executr_error *err)
 {
-    return queue->store->ops->submit(queue->store, records, count, err);
+    ex_submit *submits = records;
+
+    executr_status st =
+        queue->store->ops->submit(queue->store, submits, count, err);
+    /* A part may have been taken before another failed; nothing was. */
+    for (size_t i = 0; i < count && st; i++)
+        submits[i].taken = 0;
+    return st;
 }
 
 size_t ex_queue_weigh_submit(const void *record)
@@ -269,12 +276,16 @@ executr_status executr_queue_submit(
     executr_status *results, executr_jobs **out, executr_error *err)
 {
     submission all = {.arena = EX_ARENA_INIT};
+    ex_handover hand;
 
     *out = NULL;
     ex_buf_init(&all.json, EX_BUF_UNLIMITED);
     executr_status st = prepare(&all, specs, count, results, err);
-    if (!st)
+    if (!st) {
+        ex_queue_promise(queue, all.submits, all.jobs, all.count, &hand);
         st = ex_lane_call(&queue->submit, all.submits, all.count, err);
+        ex_queue_hand_over(queue, all.submits, all.count, &hand);
+    }
     if (!st) {
         announce(queue, &all);
         st = settle(queue, &all, count, results, err);

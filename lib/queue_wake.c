@@ -10,8 +10,10 @@
 /* Filters that one round of ex_queue_wake_any tells apart. */
 #define FILTERS_MAX 64
 
-static int32_t takes(const executr_claim *request, const ex_word *word)
+int32_t ex_waiter_takes(const ex_waiter *waiter, const ex_word *word)
 {
+    const executr_claim *request = waiter->claim->request;
+
     if (word->demands & ~request->offers)
         return 0;
     if (request->priorities &&
@@ -79,7 +81,7 @@ static int32_t tell_job(executr_queue *queue, const ex_word *word)
 {
     ex_waiter *waiter = queue->first;
 
-    while (waiter && !takes(waiter->request, word))
+    while (waiter && !ex_waiter_takes(waiter, word))
         waiter = waiter->next;
     if (!waiter)
         return 0;
@@ -123,7 +125,7 @@ uint64_t ex_word_sum(const ex_uuid *id)
     return half[0] * UINT64_C(0x9e3779b97f4a7c15) + half[1];
 }
 
-static void set_word(ex_word *word, const ex_submit *job)
+void ex_word_set(ex_word *word, const ex_submit *job)
 {
     word->told = EX_TOLD_OF_JOB;
     word->count = 1;
@@ -135,7 +137,7 @@ static void set_word(ex_word *word, const ex_submit *job)
     word->type[length] = '\0';
 }
 
-static int32_t alike(const ex_word *a, const ex_word *b)
+int32_t ex_words_alike(const ex_word *a, const ex_word *b)
 {
     return a->priority == b->priority && a->demands == b->demands &&
            strcmp(a->type, b->type) == 0;
@@ -146,8 +148,8 @@ static int32_t tell_more(executr_queue *queue, const ex_word *word)
 {
     ex_waiter *waiter = queue->hearing;
 
-    if (!waiter || !alike(&waiter->word, word) ||
-        waiter->word.count >= waiter->request->max_jobs)
+    if (!waiter || !ex_words_alike(&waiter->word, word) ||
+        waiter->word.count >= waiter->claim->request->max_jobs)
         return 0;
     waiter->word.count++;
     waiter->word.sum += word->sum;
@@ -161,12 +163,12 @@ void ex_queue_wake(executr_queue *queue, const ex_submit *jobs, size_t count)
 
     pthread_mutex_lock(&queue->lock);
     for (size_t i = 0; i < count && (queue->first || queue->hearing); i++) {
-        if (jobs[i].result || jobs[i].repeated)
+        if (jobs[i].result || jobs[i].repeated || jobs[i].taken)
             continue;
-        set_word(&word, &jobs[i]);
+        ex_word_set(&word, &jobs[i]);
         if (tell_more(queue, &word))
             continue;
-        if (unwanted.told && alike(&unwanted, &word))
+        if (unwanted.told && ex_words_alike(&unwanted, &word))
             continue;
         if (!tell_job(queue, &word))
             unwanted = word;

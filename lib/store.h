@@ -30,7 +30,13 @@ typedef struct ex_submit {
     ex_uuid id;            /* in: proposed; out: of the job */
     const char *arguments; /* compact JSON */
     const char *environment;
-    const char *digest;    /* "" without idempotency key */
+    const char *digest; /* "" without idempotency key */
+    /* Somebody's claim that waits for such a job, or NULL. A job that is
+     * inserted for it never enters the queue: it is running, by its first
+     * attempt, from created_at_us on. A store may decline, and then the job is
+     * pending as any other. */
+    const executr_claim *taker;
+    int32_t taken;         /* out: it was inserted for its taker */
     int64_t created_at_us; /* out */
     /* out: the key was used before: id is the first job's, and nothing was
      * inserted */

@@ -29,7 +29,7 @@ enum {
     EX_PG_UUIDS = 2951
 };
 
-#define EX_PG_PARAMS_MAX 16
+#define EX_PG_PARAMS_MAX 17
 /* What one message may hold, with room to spare. */
 #define EX_PG_MESSAGE_MAX ((size_t)900 * 1024 * 1024)
 /* Jobs in one submit: the step of queue_seq. */

@@ -94,7 +94,7 @@ typedef struct exchange {
 static int send_statement(PGconn *pg, const char *sql, const ex_params *params)
 {
     static const int binary[EX_PG_PARAMS_MAX] = {
-        1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+        1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
     const char *values[EX_PG_PARAMS_MAX];
     int lengths[EX_PG_PARAMS_MAX];
     int count = params ? params->count : 0;

@@ -8,7 +8,7 @@
 
 static const char sql[] =
     "SELECT * FROM executr_submit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,"
-    " $12, $13, $14, $15)";
+    " $12, $13, $14, $15, $16, $17)";
 
 /* What executr_submit says of a job it did not insert. */
 enum {
@@ -105,6 +105,24 @@ static int32_t need_stored(const ex_submit *jobs, size_t count)
     return 0;
 }
 
+/* Whose each job is at once. When a try before this one may have been
+ * committed, nobody's: the claim of a job that is there is an old one. */
+static void add_takers(
+    ex_params *p, const ex_submit *jobs, size_t count, int32_t again)
+{
+    ex_params_array(p, EX_PG_TEXTS, count);
+    for (size_t i = 0; i < count; i++) {
+        const executr_claim *taker = again ? NULL : jobs[i].taker;
+        ex_item_text(p, taker ? taker->executor_id : NULL);
+    }
+    ex_params_array(p, EX_PG_TEXTS, count);
+    for (size_t i = 0; i < count; i++) {
+        const executr_claim *taker = again ? NULL : jobs[i].taker;
+        const char *ip = taker && taker->executor_ip ? taker->executor_ip : "";
+        ex_item_text(p, taker ? ip : NULL);
+    }
+}
+
 static void add_params(
     ex_params *p, const ex_submit *jobs, size_t count, int32_t again)
 {
@@ -115,6 +133,7 @@ static void add_params(
     add_numbers(p, jobs, count);
     add_limits(p, jobs, count);
     add_keys(p, jobs, count);
+    add_takers(p, jobs, count, again);
     ex_params_one(p, EX_PG_BOOL);
     ex_item_bool(p, need_stored(jobs, count));
     ex_params_one(p, EX_PG_BOOL);
@@ -123,7 +142,8 @@ static void add_params(
 
 /* Row 0 speaks of all; the others of one job each. */
 static void read_answer(
-    const PGresult *rows, ex_submit *jobs, size_t count, int64_t *base)
+    const PGresult *rows, ex_submit *jobs, size_t count, int32_t again,
+    int64_t *base)
 {
     int64_t created_at = ex_pg_time(rows, 0, 3);
 
@@ -131,6 +151,7 @@ static void read_answer(
     for (size_t i = 0; i < count; i++) {
         jobs[i].created_at_us = created_at;
         jobs[i].repeated = 0;
+        jobs[i].taken = jobs[i].taker && !again;
         jobs[i].result = EXECUTR_OK;
     }
     for (int row = 1; row < PQntuples(rows); row++) {
@@ -139,6 +160,7 @@ static void read_answer(
             continue;
         ex_submit *job = &jobs[index - 1];
         int32_t result = ex_pg_i32(rows, row, 1);
+        job->taken = 0;
         job->created_at_us = ex_pg_time(rows, row, 3);
         if (result == REPEATED) {
             job->repeated = 1;
@@ -164,7 +186,7 @@ static executr_status submit_chunk(
     if (!st && PQntuples(rows) < 1)
         st = ex_fail(err, EXECUTR_E_INTERNAL, "executr_submit gave no row");
     if (!st) {
-        read_answer(rows, s->jobs + first, count, &base);
+        read_answer(rows, s->jobs + first, count, session->again, &base);
         if (base < s->lowest_seq)
             s->lowest_seq = base;
     }

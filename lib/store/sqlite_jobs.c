@@ -77,9 +77,13 @@ static executr_status insert_job(
     static const char sql[] =
         "INSERT INTO jobs (id, status, priority, type, created_at,"
         " max_retries, exclusive, demands, limits, binary_url, binary_sha256,"
-        " arguments, env_variables)"
-        " VALUES (?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+        " arguments, env_variables, attempt, executor_id, executor_ip,"
+        " started_at, last_heartbeat)"
+        " VALUES (?1, iif(?13 IS NULL, 'pending', 'running'), ?2, ?3, ?4, ?5,"
+        " ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13 IS NOT NULL, ?13, ?14,"
+        " iif(?13 IS NULL, NULL, ?4), iif(?13 IS NULL, NULL, ?4))";
     const executr_job_spec *spec = job->spec;
+    const executr_claim *taker = job->taker;
     ex_stmt s;
 
     executr_status st = ex_stmt_use(&s, db, sql, err);
@@ -97,6 +101,13 @@ static executr_status insert_job(
     ex_stmt_string(&s, sha256);
     ex_stmt_string(&s, job->arguments);
     ex_stmt_string(&s, job->environment);
+    if (taker) {
+        ex_stmt_string(&s, taker->executor_id);
+        ex_stmt_string(&s, taker->executor_ip ? taker->executor_ip : "");
+    } else {
+        ex_stmt_string(&s, NULL);
+        ex_stmt_string(&s, NULL);
+    }
     return ex_stmt_run(&s, err);
 }
 
@@ -120,8 +131,11 @@ static executr_status add_job(
         return st;
     held.seq = sqlite3_last_insert_rowid(db->db);
     job->created_at_us = db->now_us;
-    ex_deltas_move(&db->deltas, held.priority, 0, EXECUTR_JOB_PENDING);
-    return ex_sqlite_enqueue(db, &held, err);
+    job->taken = job->taker != NULL;
+    ex_deltas_move(
+        &db->deltas, held.priority, 0,
+        job->taken ? EXECUTR_JOB_RUNNING : EXECUTR_JOB_PENDING);
+    return job->taken ? EXECUTR_OK : ex_sqlite_enqueue(db, &held, err);
 }
 
 static executr_status submit_one(
@@ -134,6 +148,7 @@ static executr_status submit_one(
 
     job->result = EXECUTR_OK;
     job->repeated = 0;
+    job->taken = 0;
     executr_status st = keyed ? look_up_key(db, job, &found, err) : EXECUTR_OK;
     if (st || found)
         return st;

@@ -25,6 +25,17 @@ int32_t model_submit(model *m, const model_job *job, int32_t digest)
     return m->count++;
 }
 
+void model_take(model *m, int32_t at, int32_t executor)
+{
+    model_job *job = &m->jobs[at];
+
+    job->status = EXECUTR_JOB_RUNNING;
+    job->executor = executor;
+    job->silent = 0;
+    job->attempt++;
+    job->attempts[job->attempt].executor = executor;
+}
+
 static int32_t may_claim(
     const model_job *job, uint32_t types, uint32_t priorities, uint32_t offers)
 {
@@ -41,15 +52,11 @@ int32_t model_claim(
 
     for (int32_t p = 1; p <= 3; p++) {
         for (int32_t i = 0; i < m->count && count < most; i++) {
-            model_job *job = &m->jobs[i];
+            const model_job *job = &m->jobs[i];
             if (job->priority != p ||
                 !may_claim(job, types, priorities, offers))
                 continue;
-            job->status = EXECUTR_JOB_RUNNING;
-            job->executor = executor;
-            job->silent = 0;
-            job->attempt++;
-            job->attempts[job->attempt].executor = executor;
+            model_take(m, i, executor);
             out[count++] = i;
         }
     }

@@ -54,6 +54,9 @@ void model_init(model *m, int32_t max_lost);
  * was used for another description. */
 int32_t model_submit(model *m, const model_job *job, int32_t digest);
 
+/* The job that was just submitted is an executor's at once. */
+void model_take(model *m, int32_t job, int32_t executor);
+
 /* Which jobs a claim gets, in order. Bits of types and priorities. */
 int32_t model_claim(
     model *m, int32_t executor, int32_t most, uint32_t types,

@@ -28,32 +28,6 @@ static size_t fact_count;
 
 /* ---- The child. No assertions here. */
 
-static int submit_two(executr_store *s, int round, int out)
-{
-    executr_job_spec spec = EXECUTR_JOB_SPEC_INIT;
-    ex_submit two[2];
-    int failed = 0;
-
-    spec.type = "kill";
-    spec.priority = 1 + rand() % 3;
-    spec.binary_url = "http://example.com/";
-    spec.binary_sha256 = SHA_A;
-    memset(two, 0, sizeof two);
-    for (int i = 0; i < 2 && !failed; i++) {
-        two[i].spec = &spec;
-        two[i].arguments = "[]";
-        two[i].environment = "{}";
-        two[i].digest = "";
-        failed = ex_uuid_make(&two[i].id, 1, NULL);
-    }
-    failed = failed || s->ops->submit(s, two, 2, NULL);
-    for (int i = 0; i < 2 && !failed; i++) {
-        fact told = {round, SUBMITTED, 0, 0, two[i].id};
-        failed = tell(out, &told);
-    }
-    return failed;
-}
-
 static int end_one(executr_store *s, const char *name, fact told, int out)
 {
     executr_report report = EXECUTR_REPORT_INIT;
@@ -73,26 +47,69 @@ static int end_one(executr_store *s, const char *name, fact told, int out)
     return tell(out, &told);
 }
 
-static int claim_two(executr_store *s, int round, int out)
+/* Some stay running, as a killed executor leaves them. */
+static int work_on(executr_store *s, const char *name, fact told, int out)
+{
+    told.kind = CLAIMED;
+    int failed = tell(out, &told);
+    if (!failed && rand() % 4)
+        failed = end_one(s, name, told, out);
+    return failed;
+}
+
+static executr_claim request_of(const char *name)
 {
     executr_claim request = EXECUTR_CLAIM_INIT;
-    executr_jobs *jobs = NULL;
-    char name[20];
 
-    snprintf(name, sizeof name, "round %d", round);
     request.executor_id = name;
     request.executor_ip = "::1";
     request.max_jobs = 2;
+    return request;
+}
+
+/* At times they are its own at once. */
+static int submit_two(executr_store *s, const char *name, int round, int out)
+{
+    executr_job_spec spec = EXECUTR_JOB_SPEC_INIT;
+    executr_claim taker = request_of(name);
+    ex_submit two[2];
+    int failed = 0;
+
+    spec.type = "kill";
+    spec.priority = 1 + rand() % 3;
+    spec.binary_url = "http://example.com/";
+    spec.binary_sha256 = SHA_A;
+    memset(two, 0, sizeof two);
+    for (int i = 0; i < 2 && !failed; i++) {
+        two[i].spec = &spec;
+        two[i].arguments = "[]";
+        two[i].environment = "{}";
+        two[i].digest = "";
+        two[i].taker = rand() % 3 ? NULL : &taker;
+        failed = ex_uuid_make(&two[i].id, 1, NULL);
+    }
+    failed = failed || s->ops->submit(s, two, 2, NULL);
+    for (int i = 0; i < 2 && !failed; i++) {
+        fact told = {round, SUBMITTED, 0, 1, two[i].id};
+        failed = tell(out, &told);
+        if (!failed && two[i].taken)
+            failed = work_on(s, name, told, out);
+    }
+    return failed;
+}
+
+static int claim_two(executr_store *s, const char *name, int round, int out)
+{
+    executr_claim request = request_of(name);
+    executr_jobs *jobs = NULL;
+
     int failed = ex_jobs_new(&jobs, NULL);
     ex_claim claim = {&request, jobs};
     failed = failed || s->ops->claim(s, &claim, 1, NULL);
     for (size_t i = 0; !failed && i < jobs->count; i++) {
         fact told = {round, CLAIMED, 0, jobs->items[i]->attempt, {{0}}};
         ex_uuid_parse(jobs->items[i]->id, &told.id);
-        failed = tell(out, &told);
-        /* Some stay running, as a killed executor leaves them. */
-        if (!failed && rand() % 4)
-            failed = end_one(s, name, told, out);
+        failed = work_on(s, name, told, out);
     }
     executr_jobs_free(jobs);
     return failed;
@@ -101,13 +118,16 @@ static int claim_two(executr_store *s, int round, int out)
 static void be_child(int round, int out)
 {
     executr_store *s = NULL;
+    char name[20];
     int failed;
 
+    snprintf(name, sizeof name, "round %d", round);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     srand((unsigned)round);
     failed = executr_store_open(backend_url(), NULL, &s, NULL);
     while (!failed)
-        failed = submit_two(s, round, out) || claim_two(s, round, out);
+        failed =
+            submit_two(s, name, round, out) || claim_two(s, name, round, out);
     _exit(1);
 }
 

@@ -80,9 +80,11 @@ static void submit_some(void)
 {
     static char keys[3][16];
     executr_job_spec specs[3];
+    executr_claim takers[3];
     model_job jobs[3];
     ex_submit entries[3];
     int32_t drawn[3];
+    int32_t who[3];
     size_t count = 1 + draw(3);
 
     memset(jobs, 0, sizeof jobs);
@@ -102,6 +104,9 @@ static void submit_some(void)
         drawn[i] = (int32_t)draw(8) == 0;
         entries[i].digest = jobs[i].key < 0 ? "" : digests[drawn[i]];
         jobs[i].id = entries[i].id;
+        who[i] = one_in(3) ? (int32_t)draw(MODEL_EXECUTORS) : -1;
+        takers[i] = claim_of(executors[who[i] < 0 ? 0 : who[i]], 1);
+        entries[i].taker = who[i] < 0 ? NULL : &takers[i];
     }
     if (m.count + 3 > MODEL_JOBS)
         return;
@@ -114,6 +119,9 @@ static void submit_some(void)
             continue;
         same(entries[i].repeated, at != before, "repeated");
         same(same_id(&entries[i].id, &m.jobs[at].id), 1, "id");
+        same(entries[i].taken, at == before && who[i] >= 0, "taken");
+        if (entries[i].taken)
+            model_take(&m, at, who[i]);
     }
 }
 

@@ -195,7 +195,8 @@ Test(tables, update_jobs_within_their_page, .timeout = 110)
     int good = 0;
 
     suite_check_at_end = 0;
-    for (int round = 0; round < 20 && !good; round++) {
+    for (int round = 0; round < 300 && !good; round++) {
+        usleep(round ? 100000 : 0);
         if (!store)
             must(executr_store_open(backend_url(), NULL, &store, &err));
         for (int i = 0; i < 10; i++) {
@@ -285,7 +286,7 @@ static PGconn *submit_elsewhere(void)
         other,
         "SELECT * FROM executr_submit(ARRAY[gen_random_uuid()], '{late}',"
         " '{http://example.com/}', '{00}', '{[]}', '{\"{}\"}',"
-        " '{background}', '{f}', '{0}', '{0}', '{NULL}', '{NULL}', '{NULL}',"
+        " '{background}', '{f}', '{0}', '{0}', NULL, NULL, NULL, NULL, NULL,"
         " false, false)");
     cr_assert_eq(
         PQresultStatus(rows), PGRES_TUPLES_OK, "%s", PQerrorMessage(other));

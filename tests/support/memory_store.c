@@ -47,16 +47,23 @@ static executr_status submit(
 {
     memory_store *m = of(store);
 
+    /* As one does that fails after a part of them. */
+    for (size_t i = 0; i < count; i++)
+        jobs[i].taken = jobs[i].taker != NULL;
     executr_status st = enter(m, err);
     if (st)
         return st;
     m->submit_calls++;
     for (size_t i = 0; i < count; i++) {
         jobs[i].result = EXECUTR_OK;
-        if (!jobs[i].spec->binary_url)
+        jobs[i].taken = 0;
+        if (!jobs[i].spec->binary_url) {
             jobs[i].result = EXECUTR_E_NOT_FOUND;
-        else
+        } else {
             put(m, &jobs[i].id, jobs[i].spec);
+            jobs[i].taken = jobs[i].taker && !m->declines;
+            m->jobs[m->job_count - 1].claimed = jobs[i].taken;
+        }
         jobs[i].created_at_us = ex_now_us();
     }
     leave(m);

@@ -26,6 +26,7 @@ typedef struct memory_store {
     memory_job jobs[MEMORY_JOBS_MAX];
     size_t job_count;
     executr_status failing; /* every call fails like this */
+    int32_t declines;       /* all jobs go through the queue */
     /* What it was asked: */
     size_t submit_calls;
     size_t claim_requests;

@@ -140,14 +140,16 @@ $$;
 -- result 1 repeats the job `id` by its key, 2 used the key of another
 -- description, 3 has neither a URL nor a stored binary.
 --
--- p_stored: some job has no URL. p_keys is NULL where no job has a key. p_again:
--- a first try may have been committed, so jobs that are there are left alone.
+-- p_stored: some job has no URL. p_keys is NULL where no job has a key. p_takers
+-- are executors whose claims wait for these very jobs, which are theirs at once
+-- and never in the queue; NULL where nobody waits. p_again: a first try may have
+-- been committed, so jobs that are there are left alone.
 CREATE FUNCTION executr_submit(
     p_ids uuid[], p_types text[], p_urls text[], p_sha256s text[],
     p_arguments text[], p_environments text[], p_priorities text[],
     p_exclusive boolean[], p_max_retries integer[], p_demands integer[],
-    p_limits text[], p_keys text[], p_digests text[], p_stored boolean,
-    p_again boolean)
+    p_limits text[], p_keys text[], p_digests text[], p_takers text[],
+    p_ips text[], p_stored boolean, p_again boolean)
 RETURNS TABLE (o_index integer, o_result integer, o_id uuid,
     o_created_at timestamptz, o_seq bigint)
 LANGUAGE plpgsql
@@ -223,10 +225,15 @@ BEGIN
     WITH new AS (
         INSERT INTO jobs (id, seq, created_at, max_retries, demands, exclusive,
             type, binary_url, binary_sha256, arguments, env_variables, limits,
-            priority, status)
+            priority, status, attempt, executor_id, executor_ip, started_at,
+            last_heartbeat)
         SELECT u.id, base + u.n, now(), u.max_retries, u.demands, u.exclusive,
             u.type, u.url, u.sha256, u.arguments::json, u.environment::json,
-            u.limits, u.priority, 'pending'
+            u.limits, u.priority,
+            CASE WHEN u.taker IS NULL THEN 'pending' ELSE 'running' END,
+            CASE WHEN u.taker IS NULL THEN 0 ELSE 1 END, u.taker, u.ip,
+            CASE WHEN u.taker IS NOT NULL THEN now() END,
+            CASE WHEN u.taker IS NOT NULL THEN now() END
         FROM (SELECT unnest(p_ids) AS id, unnest(p_types) AS type,
                 unnest(p_urls) AS url, unnest(p_sha256s) AS sha256,
                 unnest(p_arguments) AS arguments,
@@ -235,18 +242,29 @@ BEGIN
                 unnest(p_exclusive) AS exclusive,
                 unnest(p_max_retries) AS max_retries,
                 unnest(p_demands) AS demands, unnest(p_limits) AS limits,
+                unnest(p_takers) AS taker, unnest(p_ips) AS ip,
                 generate_series(1, cardinality(p_ids)) AS n) u
         WHERE keep IS NULL OR keep[u.n]
-        RETURNING id, seq, type, priority, demands
+        RETURNING id, seq, type, priority, demands, executor_id
     ), queued AS (
         INSERT INTO queue (priority, seq, job_id, type, demands)
         SELECT executr_priority_number(priority), seq, id, type, demands
-        FROM new
+        FROM new WHERE executor_id IS NULL
+    ), listed AS (
+        INSERT INTO claims (executor_id, job_ids, claimed_at)
+        SELECT t.taker, array_agg(p_ids[t.n]), now()
+        FROM unnest(p_takers) WITH ORDINALITY AS t (taker, n)
+        WHERE t.taker IS NOT NULL AND (keep IS NULL OR keep[t.n])
+        GROUP BY t.taker
     )
-    INSERT INTO job_counts (foreground, background, best_effort)
-    SELECT count(*) FILTER (WHERE priority = 'foreground'),
-        count(*) FILTER (WHERE priority = 'background'),
-        count(*) FILTER (WHERE priority = 'best_effort')
+    INSERT INTO job_counts (foreground, background, best_effort, running)
+    SELECT count(*) FILTER (WHERE executor_id IS NULL
+            AND priority = 'foreground'),
+        count(*) FILTER (WHERE executor_id IS NULL
+            AND priority = 'background'),
+        count(*) FILTER (WHERE executor_id IS NULL
+            AND priority = 'best_effort'),
+        count(executor_id)
     FROM new HAVING count(*) > 0;
 END
 $$;
