@@ -13,6 +13,7 @@ GROUPED = 16
 SINGLE = {1: 500, 4: 1500, 16: 3000, 64: 4000, 256: 4000}
 BULK = 100
 BULK_JOBS = 20000
+CALLS = 50000
 FIGURES = {"claim_p50_ms": "ms", "claim_p99_ms": "ms", "life_p50_ms": "ms",
            "life_p99_ms": "ms", "claimed_jobs": "jobs",
            "generator_cpu_us": "us/job"}
@@ -27,12 +28,16 @@ def ask(figures):
                 for connections in SINGLE:
                     measure(figures, store, kind, "bulk", connections,
                             BULK_JOBS)
+                measure(figures, store, kind, "backlog", GROUPED, BULK_JOBS)
     for kind in "postgres", "sqlite":
-        for mode in "single", "bulk":
-            for connections in SINGLE:
-                name = f"{kind}.{mode}.{connections}"
-                figures.ratio(f"{name}.to_limit", f"{name}.jobs_per_s",
-                              f"{name}.limit")
+        for mode, connections in (
+                *(("single", n) for n in SINGLE), *(("bulk", n) for n in SINGLE),
+                ("backlog", GROUPED)):
+            name = f"{kind}.{mode}.{connections}"
+            figures.ratio(f"{name}.to_limit", f"{name}.jobs_per_s",
+                          f"{name}.limit")
+        figures.ratio(f"{kind}.single.64.to_http", f"{kind}.single.64.calls",
+                      f"{kind}.single.64.http")
     figures.goal(f"postgres.bulk.{GROUPED}.to_limit", least=0.75)
     figures.goal("postgres.single.64.to_limit", least=0.3)
     figures.goal(f"sqlite.bulk.{GROUPED}.to_limit", least=0.6)
@@ -51,9 +56,11 @@ def limit(figures, store, kind, name):
 
 def load_of(mode, connections):
     """N connections of single calls are shared by producers and executors (1:
-    one each); with groups N are executors', and two producers feed them."""
-    if mode == "bulk":
-        return {"executors": connections, "producers": 2, "group": BULK}
+    one each); with groups N are executors', and two producers feed them, or as
+    many, which is more than they can do."""
+    if mode != "single":
+        return {"executors": connections, "group": BULK,
+                "producers": 2 if mode == "bulk" else connections}
     half = max(connections // 2, 1)
     return {"executors": half, "producers": half, "group": 1}
 
@@ -67,6 +74,8 @@ def measure(figures, store, kind, mode, connections, jobs):
         server = stack.enter_context(processes.Server(directory, url))
         load = {"port": server.port} | load_of(mode, connections)
         warm_up(load)
+        if (mode, connections) == ("single", 64):
+            http(figures, server, name)
         wal = database.wal_bytes() if database else 0
         cpu = server.cpu_seconds()
         database_cpu = database.cpu_seconds() if database else 0
@@ -75,6 +84,9 @@ def measure(figures, store, kind, mode, connections, jobs):
             for figure, unit in FIGURES.items():
                 figures.add(f"{name}.{figure.rpartition('_')[0]}", unit,
                             sample[figure])
+            if (mode, connections) == ("single", 64):
+                figures.add(name + ".calls", "calls/s",
+                            3 * sample["jobs_per_s"])
         figures.add(name + ".server_cpu", "us/job",
                     (server.cpu_seconds() - cpu) / jobs * 1e6)
         if database:
@@ -82,6 +94,13 @@ def measure(figures, store, kind, mode, connections, jobs):
                         (database.cpu_seconds() - database_cpu) / jobs * 1e6)
             figures.add(name + ".wal", "bytes/job",
                         (database.wal_bytes() - wal) / jobs)
+
+
+def http(figures, server, name):
+    """What the server's HTTP alone can do on as many connections."""
+    for sample in processes.generate("calls", port=server.port, connections=64,
+                                     calls=CALLS):
+        figures.add(name + ".http", "calls/s", sample["calls_per_s"])
 
 
 def warm_up(load):

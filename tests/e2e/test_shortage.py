@@ -191,8 +191,9 @@ def test_t40_limits_of_the_executor(lab, shortage, runs_one):
         go, runs = base / "go", None
         if runs_one:
             runs = submit(
-                lab, api, f"until [ -e {go} ]; do :; done")
-            api.wait_status(runs["id"], "running")
+                lab, api,
+                f"echo > {base / 'on'}\nuntil [ -e {go} ]; do :; done")
+            until((base / "on").exists, "it runs")
         kind, number = shortage(executor.pid)
         before = limit(executor.pid, user, kind, number)
 
