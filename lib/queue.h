@@ -50,25 +50,28 @@ typedef struct ex_word {
 
 /*
  * A parked claim; it lies on its caller's stack (queue_claim.c says how
- * waiting works). Everything but `claim` is guarded by the queue's `lock`; the
- * list of jobs in `claim` belongs to whoever holds the waiter.
+ * waiting works). Everything but `request` is guarded by the queue's `lock`;
+ * `jobs` is its caller's while that asks the store, and belongs to whoever holds
+ * the waiter.
  */
 typedef struct ex_waiter {
     struct ex_waiter *next;
     struct ex_waiter *before;
     pthread_cond_t woken;
-    ex_claim *claim;
+    const executr_claim *request;
+    executr_jobs *jobs;
     uint64_t filter; /* equal for equal filters */
     uint64_t turn;   /* when it was parked: the order of the list */
     int32_t listed;
     struct ex_waiter *next_parked; /* of all, also while it is not listed */
     struct ex_waiter *before_parked;
     int32_t sent_away; /* its executor left: it shall neither sleep nor take */
-    int32_t sleeps;    /* its claim found nothing */
+    int32_t sleeps;    /* its claim found nothing: its list is empty */
     ex_word word;      /* not yet answered by a claim */
     /* Held by a submission (queue_hand.c), which has so many jobs for it. */
     int32_t held;
     int32_t promised;
+    uint64_t unheard; /* the queue's, when that began */
     struct ex_waiter *next_held;
 } ex_waiter;
 
@@ -103,6 +106,7 @@ struct executr_queue {
     ex_waiter *last;
     ex_waiter *hearing; /* told of a job, its claim not begun; or NULL */
     uint64_t turns;
+    uint64_t unheard;   /* how often there was word for nobody */
     uint64_t told_turn; /* where the next round of ex_queue_wake_any begins */
     ex_waiter *waiters; /* in the list or not, and how many */
     int64_t parked;
@@ -125,6 +129,9 @@ struct executr_queue {
 executr_status ex_lanes_open(executr_queue *queue, executr_error *err)
     EXECUTR_CHECKED;
 void ex_lanes_close(executr_queue *queue);
+
+/* How many of the records, at least one, make one batch. */
+size_t ex_lane_fits(const ex_lane *lane, void *records, size_t count);
 
 /* Call the store for `count` records, in as many batches as they need. */
 executr_status ex_lane_call(
@@ -162,7 +169,7 @@ void ex_queue_wake_any(executr_queue *queue);
  * go, with the jobs that it took for them.
  */
 void ex_queue_promise(
-    executr_queue *queue, ex_submit *jobs, const executr_jobs *records,
+    executr_queue *queue, ex_submit *jobs, struct executr_job *const *records,
     size_t count, ex_handover *hand);
 void ex_queue_hand_over(
     executr_queue *queue, const ex_submit *jobs, size_t count,

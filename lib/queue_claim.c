@@ -67,12 +67,13 @@ static uint64_t filter_hash(const executr_claim *request)
 }
 
 static executr_status init_waiter(
-    ex_waiter *waiter, ex_claim *claim, executr_error *err)
+    ex_waiter *waiter, const ex_claim *claim, executr_error *err)
 {
     pthread_condattr_t attr;
 
     memset(waiter, 0, sizeof *waiter);
-    waiter->claim = claim;
+    waiter->request = claim->request;
+    waiter->jobs = claim->jobs;
     waiter->filter = filter_hash(claim->request);
     int rc = pthread_condattr_init(&attr);
     if (!rc) {
@@ -156,7 +157,7 @@ static void leave(
     executr_queue *queue, ex_waiter *waiter, const ex_word *word,
     const executr_jobs *jobs, executr_status claimed)
 {
-    int32_t filled = jobs->count >= (size_t)waiter->claim->request->max_jobs;
+    int32_t filled = jobs->count >= (size_t)waiter->request->max_jobs;
     int32_t unanswered = claimed || (filled && !has(jobs, word));
 
     pthread_mutex_lock(&queue->lock);
@@ -197,8 +198,8 @@ static int32_t has_passed(const struct timespec *deadline)
 /* What ends its sleep. */
 static int32_t may_sleep(const executr_queue *queue, const ex_waiter *waiter)
 {
-    return !waiter->word.told && waiter->claim->jobs->count == 0 &&
-           !queue->draining && !waiter->sent_away;
+    return !waiter->word.told && waiter->jobs->count == 0 && !queue->draining &&
+           !waiter->sent_away;
 }
 
 /* Sleep until told: 1, or 0 with jobs that were handed over, at the deadline,
@@ -327,7 +328,7 @@ void ex_queue_unpark(executr_queue *queue, const char *executor_id)
 {
     pthread_mutex_lock(&queue->lock);
     for (ex_waiter *w = queue->waiters; w; w = w->next_parked) {
-        if (strcmp(w->claim->request->executor_id, executor_id) != 0)
+        if (strcmp(w->request->executor_id, executor_id) != 0)
             continue;
         w->sent_away = 1;
         pthread_cond_signal(&w->woken);

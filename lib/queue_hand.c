@@ -10,9 +10,10 @@
  * jobs belongs to the submitter, who needs no memory any more once the store
  * has committed: a job that runs for somebody is always told to it.
  *
- * Nobody is overtaken for long: a claim asks the store before it sleeps, so
- * what was there before goes first. A waiter that is let go with nothing asks
- * the store again, because it heard of nothing meanwhile.
+ * A claim asks the store before it sleeps, so a job is overtaken only by those
+ * whose submission was under way when it came. A waiter that is let go with
+ * nothing goes back to sleep, unless somebody had word for one like it and
+ * found nobody (queue->unheard) while it was held: then it asks again.
  */
 #include "queue.h"
 
@@ -26,24 +27,19 @@ static int32_t is_free(const ex_waiter *waiter, const ex_word *word)
            ex_waiter_takes(waiter, word);
 }
 
-/* One that is held already, has room and takes such a job. Those that are full
- * leave `open`. */
-static ex_waiter *find_held(ex_handover *hand, const ex_word *word)
+/* What points at one that is held, has room and takes such a job; else at the
+ * end of `open`. */
+static ex_waiter **find_held(ex_handover *hand, const ex_word *word)
 {
     ex_waiter **link = &hand->open;
 
     while (*link && !ex_waiter_takes(*link, word))
         link = &(*link)->next_held;
-    ex_waiter *waiter = *link;
-    if (waiter && waiter->promised + 1 == waiter->claim->request->max_jobs) {
-        *link = waiter->next_held;
-        waiter->next_held = hand->full;
-        hand->full = waiter;
-    }
-    return waiter;
+    return link;
 }
 
-static ex_waiter *hold(
+/* Hold another: 1, or 0 if nobody sleeps who takes such a job. */
+static int32_t hold(
     executr_queue *queue, ex_handover *hand, const ex_word *word)
 {
     ex_waiter *waiter = queue->first;
@@ -51,86 +47,116 @@ static ex_waiter *hold(
     while (waiter && !is_free(waiter, word))
         waiter = waiter->next;
     if (!waiter)
-        return NULL;
+        return 0;
     ex_waiter_unlist(queue, waiter);
     waiter->held = 1;
     waiter->promised = 0;
-    ex_waiter **list =
-        waiter->claim->request->max_jobs > 1 ? &hand->open : &hand->full;
-    waiter->next_held = *list;
-    *list = waiter;
-    return waiter;
+    waiter->unheard = queue->unheard;
+    waiter->next_held = hand->open;
+    hand->open = waiter;
+    return 1;
 }
 
-/* Set promises[k].waiter of every job that somebody waits for. */
-static void hold_all(
-    executr_queue *queue, const ex_submit *jobs, size_t count,
+static void promise(ex_handover *hand, ex_waiter **link, size_t k)
+{
+    ex_waiter *waiter = *link;
+
+    hand->promises[k].waiter = waiter;
+    waiter->promised++;
+    if (waiter->promised < waiter->request->max_jobs)
+        return;
+    *link = waiter->next_held;
+    waiter->next_held = hand->full;
+    hand->full = waiter;
+}
+
+/* Set promises[k].waiter of every job of this priority that somebody waits
+ * for. */
+static void hold_for(
+    executr_queue *queue, const ex_submit *jobs, size_t count, int32_t priority,
     ex_handover *hand)
 {
     ex_word unwanted = {0};
     ex_word word;
 
-    pthread_mutex_lock(&queue->lock);
-    for (size_t k = 0; k < count && !queue->draining; k++) {
+    for (size_t k = 0; k < count; k++) {
+        if (jobs[k].spec->priority != priority)
+            continue;
         ex_word_set(&word, &jobs[k]);
         if (unwanted.told && ex_words_alike(&unwanted, &word))
             continue;
-        ex_waiter *waiter = find_held(hand, &word);
-        if (!waiter)
-            waiter = hold(queue, hand, &word);
-        if (!waiter) {
+        ex_waiter **link = find_held(hand, &word);
+        if (!*link && hold(queue, hand, &word))
+            link = &hand->open;
+        if (*link)
+            promise(hand, link, k);
+        else
             unwanted = word;
-            continue;
-        }
-        waiter->promised++;
-        hand->promises[k].waiter = waiter;
     }
-    pthread_mutex_unlock(&queue->lock);
 }
 
 /* Its record for the waiter, complete but for what the store will say. */
 static executr_status copy_record(
-    ex_promise *promise, const struct executr_job *from)
+    ex_promise *promised, const struct executr_job *from)
 {
-    ex_claim *claim = promise->waiter->claim;
+    const ex_waiter *waiter = promised->waiter;
+    struct executr_job *record;
 
-    executr_status st = ex_jobs_copy(claim->jobs, from, &promise->record, NULL);
+    executr_status st = ex_jobs_copy(waiter->jobs, from, &record, NULL);
     if (st)
         return st;
-    struct executr_job *record = promise->record;
     record->executor_id =
-        ex_arena_strdup(&claim->jobs->arena, claim->request->executor_id);
+        ex_arena_strdup(&waiter->jobs->arena, waiter->request->executor_id);
+    if (!record->executor_id)
+        return EXECUTR_E_NOMEM;
     record->status = EXECUTR_JOB_RUNNING;
     record->attempt = 1;
-    return record->executor_id ? EXECUTR_OK : EXECUTR_E_NOMEM;
+    promised->record = record;
+    return ex_job_unpack(waiter->jobs, record, NULL);
 }
 
+static void copy_for(
+    ex_submit *jobs, struct executr_job *const *records, size_t count,
+    int32_t priority, ex_handover *hand)
+{
+    for (size_t k = 0; k < count; k++) {
+        ex_promise *promised = &hand->promises[k];
+        if (promised->waiter && jobs[k].spec->priority == priority &&
+            !copy_record(promised, records[k]))
+            jobs[k].taker = promised->waiter->request;
+    }
+}
+
+/* Whether it is worth while; not on a store that is away. */
 static int32_t somebody_sleeps(executr_queue *queue)
 {
     pthread_mutex_lock(&queue->lock);
-    int32_t one = queue->first && queue->asleep > 0;
+    int32_t one = queue->first && queue->asleep > 0 && !queue->draining &&
+                  !atomic_load(&queue->away);
     pthread_mutex_unlock(&queue->lock);
     return one;
 }
 
 void ex_queue_promise(
-    executr_queue *queue, ex_submit *jobs, const executr_jobs *records,
+    executr_queue *queue, ex_submit *jobs, struct executr_job *const *records,
     size_t count, ex_handover *hand)
 {
     void *memory;
 
     memset(hand, 0, sizeof *hand);
     /* Without memory all goes the other way, through the queue. */
-    if (count == 0 || !somebody_sleeps(queue) ||
+    if (!somebody_sleeps(queue) ||
         ex_alloc_array(&memory, count, sizeof *hand->promises, NULL))
         return;
     hand->promises = memory;
-    hold_all(queue, jobs, count, hand);
-    for (size_t k = 0; k < count; k++) {
-        ex_promise *promise = &hand->promises[k];
-        if (promise->waiter && !copy_record(promise, records->items[k]))
-            jobs[k].taker = promise->waiter->claim->request;
-    }
+    pthread_mutex_lock(&queue->lock);
+    for (int32_t p = EXECUTR_PRIORITY_FOREGROUND;
+         p <= EXECUTR_PRIORITY_BEST_EFFORT; p++)
+        hold_for(queue, jobs, count, p, hand);
+    pthread_mutex_unlock(&queue->lock);
+    for (int32_t p = EXECUTR_PRIORITY_FOREGROUND;
+         p <= EXECUTR_PRIORITY_BEST_EFFORT; p++)
+        copy_for(jobs, records, count, p, hand);
 }
 
 /* Complete the records of jobs that run, and mark them by their ids. */
@@ -139,7 +165,7 @@ static void keep_promises(
 {
     for (size_t k = 0; k < count && hand->promises; k++) {
         struct executr_job *record = hand->promises[k].record;
-        if (!record || !jobs[k].taken)
+        if (!jobs[k].taken)
             continue;
         ex_uuid_format(&jobs[k].id, record->id);
         record->created_at_us = jobs[k].created_at_us;
@@ -160,18 +186,20 @@ static void tidy(executr_jobs *jobs)
     jobs->count = kept;
 }
 
+/* Under the lock: once it is free, a waiter may be gone when that is left. */
 static void let_go(executr_queue *queue, ex_waiter *waiter)
 {
     while (waiter) {
-        /* Once it is let go it may be gone at any moment. */
         ex_waiter *next = waiter->next_held;
-        tidy(waiter->claim->jobs);
-        pthread_mutex_lock(&queue->lock);
+        tidy(waiter->jobs);
         waiter->held = 0;
-        if (waiter->claim->jobs->count == 0)
-            waiter->word.told = EX_TOLD_OF_SOME;
+        if (waiter->jobs->count == 0) {
+            if (waiter->unheard != queue->unheard)
+                waiter->word.told = EX_TOLD_OF_SOME;
+            else
+                ex_waiter_enlist(queue, waiter);
+        }
         pthread_cond_signal(&waiter->woken);
-        pthread_mutex_unlock(&queue->lock);
         waiter = next;
     }
 }
@@ -180,8 +208,12 @@ void ex_queue_hand_over(
     executr_queue *queue, const ex_submit *jobs, size_t count,
     ex_handover *hand)
 {
+    if (!hand->promises)
+        return;
     keep_promises(jobs, count, hand);
+    pthread_mutex_lock(&queue->lock);
     let_go(queue, hand->open);
     let_go(queue, hand->full);
+    pthread_mutex_unlock(&queue->lock);
     ex_free(hand->promises);
 }

@@ -60,30 +60,41 @@ static executr_status run_lane(
     return ex_queue_note(lane->queue, st);
 }
 
+/* As many of `count` records as make one batch. */
+static parcel pack(const ex_lane *lane, void *records, size_t count)
+{
+    parcel p = {records, 0, 0};
+    const char *at = records;
+
+    for (; p.count < count; p.count++, at += lane->size) {
+        size_t weight = EX_RECORD_BYTES;
+        if (lane->weigh)
+            weight += lane->weigh(at);
+        if (p.count && p.weight + weight > EX_BATCH_BYTES)
+            break;
+        p.weight += weight;
+    }
+    return p;
+}
+
+size_t ex_lane_fits(const ex_lane *lane, void *records, size_t count)
+{
+    return pack(lane, records, count).count;
+}
+
 executr_status ex_lane_call(
     ex_lane *lane, void *records, size_t count, executr_error *err)
 {
+    executr_status st = EXECUTR_OK;
     char *at = records;
-    size_t next = 0;
 
-    while (next < count) {
-        parcel p = {at, 0, 0};
-        while (next < count) {
-            size_t weight = EX_RECORD_BYTES;
-            if (lane->weigh)
-                weight += lane->weigh(at);
-            if (p.count && p.weight + weight > EX_BATCH_BYTES)
-                break;
-            p.weight += weight;
-            p.count++;
-            at += lane->size;
-            next++;
-        }
-        executr_status st = ex_group_call(lane->group, &p, err);
-        if (st)
-            return st;
+    while (count > 0 && !st) {
+        parcel p = pack(lane, at, count);
+        at += p.count * lane->size;
+        count -= p.count;
+        st = ex_group_call(lane->group, &p, err);
     }
-    return EXECUTR_OK;
+    return st;
 }
 
 executr_status ex_lanes_open(executr_queue *queue, executr_error *err)

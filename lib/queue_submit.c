@@ -25,7 +25,8 @@ executr_status ex_queue_run_submit(
 
     executr_status st =
         queue->store->ops->submit(queue->store, submits, count, err);
-    /* A part may have been taken before another failed; nothing was. */
+    /* A part may have been taken before all of it was rolled back, or before
+     * nobody knows what became of it. */
     for (size_t i = 0; i < count && st; i++)
         submits[i].taken = 0;
     return st;
@@ -64,7 +65,8 @@ static void copy_limits(const executr_job_spec *spec, struct executr_job *job)
     job->isolation = spec->isolation;
 }
 
-/* The record of a job as it will stand in the store. */
+/* The record of a job as it is accepted: pending, also if somebody takes it at
+ * once. */
 static executr_status add_record(
     submission *all, const executr_job_spec *spec, ex_submit *submit,
     executr_error *err)
@@ -232,16 +234,38 @@ static executr_status fill_record(
 }
 
 /* Tell the hook and the waiters of what is new. */
-static void announce(executr_queue *queue, const submission *all)
+static void announce(
+    executr_queue *queue, const ex_submit *submits, size_t count)
 {
-    ex_queue_wake(queue, all->submits, all->count);
-    for (size_t k = 0; k < all->count; k++) {
-        const ex_submit *submit = &all->submits[k];
+    ex_queue_wake(queue, submits, count);
+    for (size_t k = 0; k < count; k++) {
+        const ex_submit *submit = &submits[k];
         if (!submit->result && !submit->repeated)
             ex_queue_event(
                 queue, EXECUTR_EVENT_SUBMITTED, submit->spec->type,
                 submit->spec->priority, -1, -1);
     }
+}
+
+/* One batch after the other, so that no claim is held for longer than its own
+ * jobs take. */
+static executr_status store_all(
+    executr_queue *queue, submission *all, executr_error *err)
+{
+    executr_status st = EXECUTR_OK;
+    ex_handover hand;
+    size_t count;
+
+    for (size_t k = 0; k < all->count && !st; k += count) {
+        ex_submit *submits = &all->submits[k];
+        count = ex_lane_fits(&queue->submit, submits, all->count - k);
+        ex_queue_promise(queue, submits, all->jobs->items + k, count, &hand);
+        st = ex_lane_call(&queue->submit, submits, count, err);
+        ex_queue_hand_over(queue, submits, count, &hand);
+        if (!st)
+            announce(queue, submits, count);
+    }
+    return st;
 }
 
 /* Set results, complete the records and drop those of refused jobs. */
@@ -276,20 +300,14 @@ executr_status executr_queue_submit(
     executr_status *results, executr_jobs **out, executr_error *err)
 {
     submission all = {.arena = EX_ARENA_INIT};
-    ex_handover hand;
 
     *out = NULL;
     ex_buf_init(&all.json, EX_BUF_UNLIMITED);
     executr_status st = prepare(&all, specs, count, results, err);
-    if (!st) {
-        ex_queue_promise(queue, all.submits, all.jobs, all.count, &hand);
-        st = ex_lane_call(&queue->submit, all.submits, all.count, err);
-        ex_queue_hand_over(queue, all.submits, all.count, &hand);
-    }
-    if (!st) {
-        announce(queue, &all);
+    if (!st)
+        st = store_all(queue, &all, err);
+    if (!st)
         st = settle(queue, &all, count, results, err);
-    }
     if (!st) {
         *out = all.jobs;
         all.jobs = NULL;

@@ -12,7 +12,7 @@
 
 int32_t ex_waiter_takes(const ex_waiter *waiter, const ex_word *word)
 {
-    const executr_claim *request = waiter->claim->request;
+    const executr_claim *request = waiter->request;
 
     if (word->demands & ~request->offers)
         return 0;
@@ -76,6 +76,9 @@ static void tell_some(executr_queue *queue, ex_waiter *waiter)
     pthread_cond_signal(&waiter->woken);
 }
 
+/* Word that finds nobody is noted in `unheard`, for waiters that are held just
+ * then. */
+
 /* Tell the first that may take the job; 0 if nobody is there who may. */
 static int32_t tell_job(executr_queue *queue, const ex_word *word)
 {
@@ -83,8 +86,10 @@ static int32_t tell_job(executr_queue *queue, const ex_word *word)
 
     while (waiter && !ex_waiter_takes(waiter, word))
         waiter = waiter->next;
-    if (!waiter)
+    if (!waiter) {
+        queue->unheard++;
         return 0;
+    }
     ex_waiter_unlist(queue, waiter);
     waiter->word = *word;
     queue->hearing = waiter;
@@ -105,6 +110,7 @@ void ex_queue_tell_alike(executr_queue *queue, uint64_t filter, int32_t count)
         }
         waiter = next;
     }
+    queue->unheard += count > 0;
 }
 
 /* Word that was left unanswered goes to another waiter. */
@@ -149,7 +155,7 @@ static int32_t tell_more(executr_queue *queue, const ex_word *word)
     ex_waiter *waiter = queue->hearing;
 
     if (!waiter || !ex_words_alike(&waiter->word, word) ||
-        waiter->word.count >= waiter->claim->request->max_jobs)
+        waiter->word.count >= waiter->request->max_jobs)
         return 0;
     waiter->word.count++;
     waiter->word.sum += word->sum;
@@ -162,7 +168,7 @@ void ex_queue_wake(executr_queue *queue, const ex_submit *jobs, size_t count)
     ex_word word;
 
     pthread_mutex_lock(&queue->lock);
-    for (size_t i = 0; i < count && (queue->first || queue->hearing); i++) {
+    for (size_t i = 0; i < count; i++) {
         if (jobs[i].result || jobs[i].repeated || jobs[i].taken)
             continue;
         ex_word_set(&word, &jobs[i]);
@@ -188,6 +194,7 @@ void ex_queue_wake_any(executr_queue *queue)
     size_t count = 0;
 
     pthread_mutex_lock(&queue->lock);
+    queue->unheard++;
     ex_waiter *waiter = queue->first;
     while (waiter && waiter->turn < queue->told_turn)
         waiter = waiter->next;

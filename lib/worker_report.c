@@ -16,6 +16,7 @@
 #define MOST_BYTES ((size_t)8 * 1024 * 1024)
 #define BACKOFF_MS 100
 #define LONGEST_BACKOFF_MS 5000
+#define PACE_US (3 * 1000)
 
 static executr_status copy(
     char **out, const void *data, size_t length, executr_error *err)
@@ -292,6 +293,9 @@ void ex_worker_reported(
     worker->reporting = 0;
     if (worker->report_limit < EX_REPORTS_PER_CALL)
         worker->report_limit++;
+    /* Where jobs stand in line the next call may as well take several. */
+    if (worker->lists[EX_WORK_READY].count > 0)
+        worker->report_at_us = ex_boottime_us() + PACE_US;
     for (size_t i = 0; i < count; i++)
         judge(worker, worker->reported[i], results[i]);
 }

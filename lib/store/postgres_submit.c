@@ -14,13 +14,15 @@ static const char sql[] =
 enum {
     REPEATED = 1,
     OTHER_JOB = 2,
-    NO_BINARY = 3
+    NO_BINARY = 3,
+    TAKEN = 4, /* by a try before this one */
+    STANDS = 5 /* likewise, but it is not its taker's, or not any more */
 };
 
 typedef struct submission {
     ex_submit *jobs;
     size_t count;
-    int64_t lowest_seq;
+    int64_t lowest_seq; /* of those that are pending now */
 } submission;
 
 static size_t size_of(const ex_submit *job)
@@ -105,22 +107,15 @@ static int32_t need_stored(const ex_submit *jobs, size_t count)
     return 0;
 }
 
-/* Whose each job is at once. When a try before this one may have been
- * committed, nobody's: the claim of a job that is there is an old one. */
-static void add_takers(
-    ex_params *p, const ex_submit *jobs, size_t count, int32_t again)
+/* Whose each job is at once. */
+static void add_takers(ex_params *p, const ex_submit *jobs, size_t count)
 {
     ex_params_array(p, EX_PG_TEXTS, count);
-    for (size_t i = 0; i < count; i++) {
-        const executr_claim *taker = again ? NULL : jobs[i].taker;
-        ex_item_text(p, taker ? taker->executor_id : NULL);
-    }
+    for (size_t i = 0; i < count; i++)
+        ex_item_text(p, jobs[i].taker ? jobs[i].taker->executor_id : NULL);
     ex_params_array(p, EX_PG_TEXTS, count);
-    for (size_t i = 0; i < count; i++) {
-        const executr_claim *taker = again ? NULL : jobs[i].taker;
-        const char *ip = taker && taker->executor_ip ? taker->executor_ip : "";
-        ex_item_text(p, taker ? ip : NULL);
-    }
+    for (size_t i = 0; i < count; i++)
+        ex_item_text(p, jobs[i].taker ? jobs[i].taker->executor_ip : NULL);
 }
 
 static void add_params(
@@ -133,17 +128,32 @@ static void add_params(
     add_numbers(p, jobs, count);
     add_limits(p, jobs, count);
     add_keys(p, jobs, count);
-    add_takers(p, jobs, count, again);
+    add_takers(p, jobs, count);
     ex_params_one(p, EX_PG_BOOL);
     ex_item_bool(p, need_stored(jobs, count));
     ex_params_one(p, EX_PG_BOOL);
     ex_item_bool(p, again);
 }
 
+static void read_row(const PGresult *rows, int row, ex_submit *job)
+{
+    int32_t result = ex_pg_i32(rows, row, 1);
+
+    job->taken = result == TAKEN;
+    job->created_at_us = ex_pg_time(rows, row, 3);
+    if (result == REPEATED) {
+        job->repeated = 1;
+        job->id = ex_pg_uuid(rows, row, 2);
+    } else if (result == OTHER_JOB) {
+        job->result = EXECUTR_E_CONFLICT;
+    } else if (result == NO_BINARY) {
+        job->result = EXECUTR_E_NOT_FOUND;
+    }
+}
+
 /* Row 0 speaks of all; the others of one job each. */
 static void read_answer(
-    const PGresult *rows, ex_submit *jobs, size_t count, int32_t again,
-    int64_t *base)
+    const PGresult *rows, ex_submit *jobs, size_t count, int64_t *base)
 {
     int64_t created_at = ex_pg_time(rows, 0, 3);
 
@@ -151,25 +161,23 @@ static void read_answer(
     for (size_t i = 0; i < count; i++) {
         jobs[i].created_at_us = created_at;
         jobs[i].repeated = 0;
-        jobs[i].taken = jobs[i].taker && !again;
+        jobs[i].taken = jobs[i].taker != NULL;
         jobs[i].result = EXECUTR_OK;
     }
     for (int row = 1; row < PQntuples(rows); row++) {
         int32_t index = ex_pg_i32(rows, row, 0);
-        if (index < 1 || (size_t)index > count)
-            continue;
-        ex_submit *job = &jobs[index - 1];
-        int32_t result = ex_pg_i32(rows, row, 1);
-        job->taken = 0;
-        job->created_at_us = ex_pg_time(rows, row, 3);
-        if (result == REPEATED) {
-            job->repeated = 1;
-            job->id = ex_pg_uuid(rows, row, 2);
-        } else {
-            job->result =
-                result == OTHER_JOB ? EXECUTR_E_CONFLICT : EXECUTR_E_NOT_FOUND;
-        }
+        if (index >= 1 && (size_t)index <= count)
+            read_row(rows, row, &jobs[index - 1]);
     }
+}
+
+static int32_t some_pend(const ex_submit *jobs, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!jobs[i].taken && !jobs[i].repeated && !jobs[i].result)
+            return 1;
+    }
+    return 0;
 }
 
 static executr_status submit_chunk(
@@ -186,8 +194,8 @@ static executr_status submit_chunk(
     if (!st && PQntuples(rows) < 1)
         st = ex_fail(err, EXECUTR_E_INTERNAL, "executr_submit gave no row");
     if (!st) {
-        read_answer(rows, s->jobs + first, count, session->again, &base);
-        if (base < s->lowest_seq)
+        read_answer(rows, s->jobs + first, count, &base);
+        if (some_pend(s->jobs + first, count) && base < s->lowest_seq)
             s->lowest_seq = base;
     }
     /* The try before is being committed just now. */
@@ -241,7 +249,7 @@ executr_status ex_pg_submit(
         return EXECUTR_OK;
     /* Ids are new, so a job that is there already is one of these. */
     executr_status st = ex_pg_run(store, EX_PG_REPEATABLE, submit_all, &s, err);
-    if (!st) {
+    if (!st && s.lowest_seq < INT64_MAX) {
         ex_pg_floor_lower(store, s.lowest_seq + 1);
         ex_pg_tell(store);
     }

@@ -160,6 +160,51 @@ Test(postgres, submits_again_when_the_connection_breaks_at_the_commit)
     cr_expect_eq(number("SELECT count(*) FROM jobs"), 1);
 }
 
+/* What a second try of a submission for this taker says of the job. */
+static int64_t said_again(const char *id, const char *taker)
+{
+    return number(
+        "SELECT o_result FROM executr_submit(ARRAY['%s'::uuid], '{t}',"
+        " '{http://example.com/}', '{00}', '{[]}', '{\"{}\"}',"
+        " '{background}', '{f}', '{0}', '{0}', NULL, NULL, NULL, '{%s}',"
+        " '{::1}', false, true) WHERE o_index = 1",
+        id, taker);
+}
+
+/* The second try finds the job of the first, which its taker still waits for. */
+Test(postgres, hands_over_what_a_try_before_committed)
+{
+    executr_job_spec spec = spec_of("t");
+    executr_claim taker = claim_of("e1", 1);
+    ex_submit entry = entry_of(&spec);
+    char id[EX_UUID_TEXT];
+
+    entry.taker = &taker;
+    must(submit(&entry, 1));
+    ex_uuid_format(&entry.id, id);
+    cr_expect_eq(said_again(id, "e1"), 4);
+    cr_expect_eq(said_again(id, "e2"), 5);
+    must(store->ops->goodbye(store, "e1", &err));
+    cr_expect_eq(said_again(id, "e1"), 5);
+    cr_expect_eq(number("SELECT count(*) FROM jobs"), 1);
+}
+
+/* Nobody knows whether the commit came through, so it is done again. */
+Test(postgres, hands_over_though_the_connection_broke_at_the_commit)
+{
+    executr_job_spec spec = spec_of("t");
+    executr_claim taker = claim_of("e1", 1);
+    ex_submit entry = entry_of(&spec);
+
+    at_commit("IF nextval('commits') = 1 THEN"
+              " PERFORM pg_terminate_backend(pg_backend_pid()); END IF");
+    entry.taker = &taker;
+    must(submit(&entry, 1));
+    cr_expect_eq(entry.taken, 1);
+    cr_expect_eq(number("SELECT count(*) FROM jobs"), 1);
+    cr_expect_eq(status_of(&entry.id), EXECUTR_JOB_RUNNING);
+}
+
 Test(postgres, tries_again_after_conflicts)
 {
     const char *states[] = {"40001", "40P01"};

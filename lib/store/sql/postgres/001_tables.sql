@@ -61,8 +61,8 @@ CREATE TABLE jobs (
 -- largest number of jobs in one statement.
 CREATE SEQUENCE queue_seq INCREMENT BY 16384;
 
--- Exactly the jobs that can be claimed. A row lives from submit to claim, so
--- this table is small and churns: vacuum often (a fixed number of dead rows,
+-- Exactly the jobs that can be claimed. A row lives from submit to claim (a job
+-- that a claim waits for has none), so this table is small and churns: vacuum often (a fixed number of dead rows,
 -- not a share) and without pausing, or claims wade through what is left of
 -- claimed rows.
 CREATE TABLE queue (

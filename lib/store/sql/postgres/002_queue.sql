@@ -138,7 +138,8 @@ $$;
 -- Insert jobs. The first row of the answer has the time of submission and the
 -- first place in the queue; others tell of jobs that were not inserted:
 -- result 1 repeats the job `id` by its key, 2 used the key of another
--- description, 3 has neither a URL nor a stored binary.
+-- description, 3 has neither a URL nor a stored binary; of those that a try
+-- before this one inserted, 4 is its taker's and 5 is not, or not any more.
 --
 -- p_stored: some job has no URL. p_keys is NULL where no job has a key. p_takers
 -- are executors whose claims wait for these very jobs, which are theirs at once
@@ -166,17 +167,16 @@ DECLARE
 BEGIN
     RETURN QUERY SELECT 0, 0, NULL::uuid, now(), base;
     IF p_stored THEN
-        RETURN QUERY SELECT u.n::integer, 3, NULL::uuid, now(), 0::bigint
-        FROM unnest(p_urls, p_sha256s) WITH ORDINALITY AS u (url, sha256, n)
-        LEFT JOIN binaries b ON u.url IS NULL AND b.sha256 = u.sha256
-        WHERE u.url IS NULL AND b.sha256 IS NULL;
-        IF FOUND THEN
-            keep := ARRAY(
-                SELECT u.url IS NOT NULL OR b.sha256 IS NOT NULL
-                FROM unnest(p_urls, p_sha256s)
-                    WITH ORDINALITY AS u (url, sha256, n)
-                LEFT JOIN binaries b ON u.url IS NULL AND b.sha256 = u.sha256
-                ORDER BY u.n);
+        keep := ARRAY(
+            SELECT u.url IS NOT NULL OR b.sha256 IS NOT NULL
+            FROM unnest(p_urls, p_sha256s) WITH ORDINALITY AS u (url, sha256, n)
+            LEFT JOIN binaries b ON u.url IS NULL AND b.sha256 = u.sha256
+            ORDER BY u.n);
+        IF true = ALL (keep) THEN
+            keep := NULL;
+        ELSE
+            RETURN QUERY SELECT u.n::integer, 3, NULL::uuid, now(), 0::bigint
+            FROM unnest(keep) WITH ORDINALITY AS u (keep, n) WHERE NOT u.keep;
         END IF;
     END IF;
     IF p_keys IS NOT NULL THEN
@@ -216,6 +216,12 @@ BEGIN
             ORDER BY u.n);
     END IF;
     IF p_again THEN
+        RETURN QUERY
+        SELECT u.n::integer, CASE WHEN j.status = 'running' AND j.attempt = 1
+                AND j.executor_id = u.taker THEN 4 ELSE 5 END,
+            j.id, j.created_at, 0::bigint
+        FROM unnest(p_ids, p_takers) WITH ORDINALITY AS u (id, taker, n)
+        JOIN jobs j ON j.id = u.id;
         keep := ARRAY(
             SELECT (keep IS NULL OR keep[u.n]) AND j.id IS NULL
             FROM unnest(p_ids) WITH ORDINALITY AS u (id, n)
@@ -296,8 +302,24 @@ DECLARE
 BEGIN
     LOOP
         wanted := cardinality(slots);
-        WITH picked AS MATERIALIZED (
-            -- One after the other, and none further than it has to.
+        WITH seen AS (
+            -- A sign of life, written once a second at most.
+            INSERT INTO executors (executor_id, executor_ip, first_seen,
+                last_heartbeat)
+            SELECT u.id, max(u.ip), now(), now()
+            FROM unnest(p_executors, p_ips) AS u (id, ip)
+            WHERE NOT EXISTS (
+                SELECT FROM executors e WHERE e.executor_id = u.id
+                    AND e.last_heartbeat > now() - interval '1 second')
+            GROUP BY u.id ORDER BY u.id
+            ON CONFLICT (executor_id) DO UPDATE SET
+                last_heartbeat = greatest(
+                    executors.last_heartbeat, excluded.last_heartbeat),
+                executor_ip = excluded.executor_ip
+            RETURNING 1
+        ), picked AS MATERIALIZED (
+            -- One priority after the other, none further than it has to. The
+            -- limit makes all this wait for `seen`: executors are locked first.
             SELECT * FROM (
                 SELECT * FROM (
                     SELECT 1 AS p, q.ctid AS place, q.job_id FROM queue q
@@ -319,28 +341,15 @@ BEGIN
                         AND (p_types IS NULL OR q.type = ANY (p_types))
                         AND q.demands & ~p_offers = 0
                     ORDER BY q.seq FOR UPDATE SKIP LOCKED) e
-            ) q LIMIT wanted
+            ) q LIMIT (SELECT wanted + 0 * count(*) FROM seen)
         ), taken AS (
             DELETE FROM queue
             WHERE ctid = ANY (ARRAY(SELECT place FROM picked))
-        ), seen AS (
-            -- A sign of life, written once a second at most.
-            INSERT INTO executors (executor_id, executor_ip, first_seen,
-                last_heartbeat)
-            SELECT u.id, max(u.ip), now(), now()
-            FROM unnest(p_executors, p_ips) AS u (id, ip)
-            WHERE NOT EXISTS (
-                SELECT FROM executors e WHERE e.executor_id = u.id
-                    AND e.last_heartbeat > now() - interval '1 second')
-            GROUP BY u.id ORDER BY u.id
-            ON CONFLICT (executor_id) DO UPDATE SET
-                last_heartbeat = greatest(
-                    executors.last_heartbeat, excluded.last_heartbeat),
-                executor_ip = excluded.executor_ip
         )
         SELECT t.ids, t.took, t.by_priority, ARRAY(
             SELECT CASE WHEN t.took < wanted OR w.p < t.last THEN (
-                SELECT q.seq FROM queue q WHERE q.priority = w.p
+                SELECT q.seq FROM queue q
+                WHERE q.priority = w.p AND q.seq >= p_floors[w.p]
                 ORDER BY q.seq DESC LIMIT 1) END
             FROM unnest('{1,2,3}'::smallint[]) AS w (p))
         INTO ids, took, by_priority, ends
@@ -350,7 +359,7 @@ BEGIN
                     count(*) FILTER (WHERE p = 3)] AS by_priority
             FROM picked) t;
         FOR p IN 1..3 LOOP
-            CONTINUE WHEN ends[p] IS NULL OR p_floors[p] IS NULL;
+            CONTINUE WHEN ends[p] IS NULL;
             mark.slot := 0;
             mark.seq := ends[p];
             mark.priority := words[p];
