@@ -187,7 +187,7 @@ executr_status ex_jobs_copy(
 
     executr_status st = ex_jobs_add(jobs, &job, err);
     *out = job;
-    if (st)
+    if (!job)
         return st;
     *job = *from;
     job->arguments = NULL;
