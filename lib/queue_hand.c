@@ -163,7 +163,7 @@ void ex_queue_promise(
 static void keep_promises(
     const ex_submit *jobs, size_t count, const ex_handover *hand)
 {
-    for (size_t k = 0; k < count && hand->promises; k++) {
+    for (size_t k = 0; k < count; k++) {
         struct executr_job *record = hand->promises[k].record;
         if (!jobs[k].taken)
             continue;
