@@ -214,6 +214,7 @@ executr_status executr_runner_open(
     runner = memory;
     runner->epoll_fd = -1;
     runner->null_fd = -1;
+    runner->children = -1;
     runner->guard = -1;
     runner->iso.self = -1;
     runner->guard_wake = -1;
@@ -289,6 +290,7 @@ void executr_runner_free(executr_runner *runner)
         ex_run_free(runner, run);
     }
     ex_guard_close(runner);
+    ex_strays_close(runner);
     ex_stuck_close(runner);
     ex_cgroups_close(&runner->groups);
     ex_workdir_close(&runner->dir);

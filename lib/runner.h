@@ -280,6 +280,7 @@ struct executr_runner {
     uint64_t own_limit; /* RLIMIT_RTTIME of this process: carries no mark */
     uint64_t mark_base; /* marks lie less than a range below; 0: none */
     uint64_t mark_serial;
+    int children;             /* those of this process, in /proc; -1: none */
     int guard;                /* pidfd of the guard; -1: none */
     int guard_wake;           /* eventfd */
     ex_deadline *deadlines;   /* max_running of them, shared with the guard */
@@ -392,6 +393,7 @@ void ex_stuck_close(executr_runner *runner);
  * it returns how many were still there.
  */
 void ex_strays_open(executr_runner *runner);
+void ex_strays_close(executr_runner *runner);
 size_t ex_strays_kill(executr_runner *runner, const ex_run *run);
 
 /*

@@ -135,7 +135,7 @@ static void settle(executr_runner *runner, ex_run *run)
     if (delay > LOOK_LONGEST_US)
         delay = LOOK_LONGEST_US;
     run->look_at_us = ex_monotonic_us() + delay;
-    ex_runner_wake_at(runner, run->look_at_us);
+    ex_runner_wake_at(runner, ex_run_due_us(run));
 }
 
 static void give_up(executr_runner *runner, ex_run *run)
@@ -219,7 +219,6 @@ void ex_run_leader_ended(executr_runner *runner, ex_run *run)
     run->kill_at_us = EX_NEVER;
     run->cpu_at_us = EX_NEVER;
     run->drain_until_us = now + runner->drain_ms * 1000;
-    ex_runner_wake_at(runner, run->drain_until_us);
     read_rest(runner, &run->out);
     read_rest(runner, &run->err);
     settle(runner, run);

@@ -39,6 +39,17 @@
  * parents end, a single pass may miss the one that lives. */
 #define CLEAN_PASSES 3
 
+/* The children of a thread: orphans come to the first one. Kept open, as a
+ * look at it follows every program; -1: the kernel has no such file. */
+static int open_children(const executr_runner *runner)
+{
+    char path[64];
+
+    snprintf(
+        path, sizeof path, "/proc/self/task/%ld/children", (long)runner->pid);
+    return open(path, O_RDONLY | O_CLOEXEC);
+}
+
 static uint64_t limit_of(pid_t pid)
 {
     struct rlimit limit;
@@ -66,6 +77,15 @@ void ex_strays_open(executr_runner *runner)
         return;
     }
     runner->mark_base = top - EX_MARK_RANGE * (chance % RANGES);
+    if (runner->subreaper)
+        runner->children = open_children(runner);
+}
+
+void ex_strays_close(executr_runner *runner)
+{
+    if (runner->children >= 0)
+        close(runner->children);
+    runner->children = -1;
 }
 
 ex_run *ex_run_by_pid(const executr_runner *runner, pid_t pid)
@@ -130,14 +150,12 @@ static size_t visit(
     const executr_runner *runner, const ex_run *run, pid_t pid, int is_child)
 {
     size_t killed = 0;
-    uint64_t limit = limit_of(pid);
 
-    if (is_child) {
-        if (limit == runner->own_limit || ex_run_by_pid(runner, pid))
-            return 0;
-    } else if (!run || limit != run->mark) {
+    if (is_child && ex_run_by_pid(runner, pid))
         return 0;
-    }
+    uint64_t limit = limit_of(pid);
+    if (is_child ? limit == runner->own_limit : !run || limit != run->mark)
+        return 0;
     /* The descriptor pins whom we look at; the number may change hands. */
     int fd = pidfd_open(pid, 0);
     if (fd < 0)
@@ -149,16 +167,6 @@ static size_t visit(
     }
     close(fd);
     return killed;
-}
-
-/* The children of a thread: orphans come to the first one. */
-static int children_file(const executr_runner *runner)
-{
-    char path[64];
-
-    snprintf(
-        path, sizeof path, "/proc/self/task/%ld/children", (long)runner->pid);
-    return open(path, O_RDONLY | O_CLOEXEC);
 }
 
 /* Visit the numbers in a piece of the file; *pid is one that is cut. */
@@ -179,15 +187,18 @@ static size_t visit_piece(
     return killed;
 }
 
-static size_t visit_children(executr_runner *runner, const ex_run *run, int fd)
+static size_t visit_children(executr_runner *runner, const ex_run *run)
 {
     size_t killed = 0;
+    off_t from = 0;
     long pid = 0;
     ssize_t got;
 
     do {
-        got = read(fd, runner->bite, sizeof runner->bite);
+        got = pread(
+            runner->children, runner->bite, sizeof runner->bite, from);
         killed += visit_piece(runner, run, got, &pid);
+        from += got;
     } while (got > 0);
     return killed;
 }
@@ -216,12 +227,9 @@ static size_t visit_all(const executr_runner *runner, const ex_run *run)
 /* One look. The cheap one comes first; finding anything calls for all. */
 static size_t look(executr_runner *runner, const ex_run *run)
 {
-    int fd = runner->subreaper ? children_file(runner) : -1;
-
-    if (fd < 0)
+    if (runner->children < 0)
         return run ? visit_all(runner, run) : 0;
-    size_t killed = visit_children(runner, run, fd);
-    close(fd);
+    size_t killed = visit_children(runner, run);
     if (killed && run)
         killed += visit_all(runner, run);
     return killed;
