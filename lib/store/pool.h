@@ -53,6 +53,10 @@ typedef struct ex_conn {
     int64_t opened_us;
     int64_t idle_since_us;
     int32_t unfit; /* not to be used again */
+    /* For the user of the pool: */
+    int32_t ours;  /* its session ends with it */
+    uint32_t ran;  /* statements that it ran, by their bits */
+    uint32_t kept; /* those that its session keeps */
 } ex_conn;
 
 executr_status ex_pool_open(const char *url, ex_pool **out, executr_error *err)

@@ -112,6 +112,7 @@ typedef struct ex_pg_store {
     uint64_t floor_changes;                   /* how many events there were */
     int64_t floor_events[EX_PG_FLOOR_EVENTS]; /* the last: see floor_lower */
     atomic_int others_parked; /* another server has claims waiting */
+    atomic_int nameless;      /* sessions keep no statements for us */
     atomic_int news;          /* jobs others should hear of */
     int news_fd;              /* readable when `news` was set */
     ex_pg_watcher watcher;
@@ -158,6 +159,24 @@ executr_status ex_pg_run(
  * PQclear(*out). NULL `params` is none, NULL `out` drops the rows. */
 executr_status ex_pg_query(
     ex_pg_session *session, const char *sql, const ex_params *params,
+    PGresult **out, executr_error *err) EXECUTR_CHECKED;
+/*
+ * A statement that runs all the time. Sessions that are ours alone keep it
+ * prepared, which saves its parsing and planning; behind a pooler, or when it
+ * turns out that there is one, it is sent like any other.
+ */
+enum {
+    EX_PG_KEEP_SUBMIT = 1,
+    EX_PG_KEEP_CLAIM = 2,
+    EX_PG_KEEP_FINISH = 4
+};
+typedef struct ex_pg_kept {
+    uint32_t bit; /* EX_PG_KEEP_… */
+    const char *name;
+    const char *sql;
+} ex_pg_kept;
+executr_status ex_pg_run_kept(
+    ex_pg_session *session, const ex_pg_kept *kept, const ex_params *params,
     PGresult **out, executr_error *err) EXECUTR_CHECKED;
 /* Many statements without parameters or rows, in a transaction. */
 executr_status ex_pg_script(

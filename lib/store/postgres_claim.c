@@ -5,7 +5,9 @@
 #include "base/fail.h"
 #include "store/postgres.h"
 
-static const char sql[] = "SELECT * FROM executr_claim($1, $2, $3, $4, $5, $6)";
+static const ex_pg_kept kept = {
+    EX_PG_KEEP_CLAIM, "executr_claim",
+    "SELECT * FROM executr_claim($1, $2, $3, $4, $5, $6)"};
 
 #define ALL_PRIORITIES 0xeu /* bits 1 to 3 */
 
@@ -199,7 +201,7 @@ static executr_status claim_group(
     ex_params_init(&p);
     add_requests(&p, c, g);
     add_filter(&p, g);
-    executr_status st = ex_pg_query(session, sql, &p, &rows, err);
+    executr_status st = ex_pg_run_kept(session, &kept, &p, &rows, err);
     if (!st)
         st = take_rows(rows, c, g, err);
     PQclear(rows);

@@ -7,9 +7,10 @@
 #include "base/url.h"
 #include "store/postgres.h"
 
-static const char sql[] =
+static const ex_pg_kept kept = {
+    EX_PG_KEEP_FINISH, "executr_finish",
     "SELECT * FROM executr_finish($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,"
-    " $12, $13, $14, $15, $16)";
+    " $12, $13, $14, $15, $16)"};
 static const char sql_fenced[] = "SELECT * FROM executr_fenced($1, $2, $3, $4)";
 
 /* Kinds of reports, and what became of one. */
@@ -272,7 +273,7 @@ static executr_status finish_chunk(
         ends[i]->job_status = 0; /* not answered yet */
     ex_params_init(&p);
     add_params(&p, ends, count, e);
-    executr_status st = ex_pg_query(session, sql, &p, &rows, err);
+    executr_status st = ex_pg_run_kept(session, &kept, &p, &rows, err);
     if (!st)
         st = read_answer(rows, ends, count, e, err);
     if (!st && (size_t)PQntuples(rows) < count)

@@ -1,18 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Runs statements under a deadline, and operations again where that is safe.
- * Hides libpq's asynchronous calls and what its errors mean.
+ * Runs statements under a deadline. Hides libpq's asynchronous calls, what its
+ * errors mean, and which statements a session keeps.
  */
 #include "store/postgres.h"
 
 #include <poll.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/fail.h"
 #include "base/time.h"
-
-#define MOST_TRIES 8
 
 /* ---- Errors. */
 
@@ -80,18 +77,27 @@ static executr_status fail_expired(ex_pg_store *store, executr_error *err)
 
 /* ---- One statement. */
 
+enum {
+    PLAIN = 0,
+    SCRIPT = 1,  /* many statements */
+    PREPARE = 2, /* give it a name, and don't run it */
+    NAMED = 3    /* one that has a name */
+};
+
 typedef struct exchange {
+    int32_t how;
+    const char *sql;
+    const char *name;
     ex_pg_store *store;
     PGconn *pg;
     int64_t deadline_us;
-    int32_t fate; /* EX_PG_…, when it failed */
-    int32_t autocommit;
-    PGresult *rows; /* the result so far */
-    char state[6];  /* SQLSTATE of its error */
-    int32_t script; /* many statements */
+    int32_t fate;    /* EX_PG_…, when it failed */
+    int32_t commits; /* if it succeeds, without another statement */
+    PGresult *rows;  /* the result so far */
+    char state[6];   /* SQLSTATE of its error */
 } exchange;
 
-static int send_statement(PGconn *pg, const char *sql, const ex_params *params)
+static int send_params(const exchange *x, const ex_params *params)
 {
     static const int binary[EX_PG_PARAMS_MAX] = {
         1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
@@ -115,9 +121,22 @@ static int send_statement(PGconn *pg, const char *sql, const ex_params *params)
             lengths[i] -= 4;
         }
     }
+    if (x->how == NAMED)
+        return PQsendQueryPrepared(
+            x->pg, x->name, count, values, lengths, binary, 1);
     return PQsendQueryParams(
-        pg, sql, count, params ? params->types : NULL, values, lengths, binary,
-        1);
+        x->pg, x->sql, count, params ? params->types : NULL, values, lengths,
+        binary, 1);
+}
+
+static int send_statement(const exchange *x, const ex_params *params)
+{
+    if (x->how == SCRIPT)
+        return PQsendQuery(x->pg, x->sql);
+    if (x->how == PREPARE)
+        return PQsendPrepare(
+            x->pg, x->name, x->sql, params->count, params->types);
+    return send_params(x, params);
 }
 
 /* All of it out, taking in what comes meanwhile, or both sides would wait. */
@@ -207,7 +226,7 @@ static executr_status take_results(exchange *x, executr_error *err)
 }
 
 static executr_status run_exchange(
-    exchange *x, const char *sql, const ex_params *params, executr_error *err)
+    exchange *x, const ex_params *params, executr_error *err)
 {
     executr_status st = EXECUTR_OK;
 
@@ -219,11 +238,9 @@ static executr_status run_exchange(
         return st;
     /* Nothing was sent yet if this fails. */
     x->fate = EX_PG_RETRY;
-    int sent = x->script ? PQsendQuery(x->pg, sql)
-                         : send_statement(x->pg, sql, params);
-    if (!sent)
+    if (!send_statement(x, params))
         return fail_lost(x->store, x->pg, err);
-    x->fate = x->autocommit ? EX_PG_UNKNOWN : EX_PG_RETRY;
+    x->fate = x->commits ? EX_PG_UNKNOWN : EX_PG_RETRY;
     st = flush(x, err);
     if (!st)
         st = take_results(x, err);
@@ -236,14 +253,22 @@ static executr_status run_exchange(
     return st;
 }
 
+static void give_rows(exchange *x, PGresult **out)
+{
+    if (out)
+        *out = x->rows;
+    else
+        PQclear(x->rows);
+}
+
 static executr_status run_in_session(
-    ex_pg_session *session, exchange *x, const char *sql,
-    const ex_params *params, executr_error *err)
+    ex_pg_session *session, exchange *x, const ex_params *params,
+    executr_error *err)
 {
     x->store = session->store;
     x->pg = session->conn->pg;
-    x->autocommit = !session->in_transaction;
-    executr_status st = run_exchange(x, sql, params, err);
+    x->commits = x->how != PREPARE && !session->in_transaction;
+    executr_status st = run_exchange(x, params, err);
     session->fate = x->fate;
     memcpy(session->state, x->state, sizeof session->state);
     /* A standby now: the next connection goes where the primary is. */
@@ -256,23 +281,20 @@ executr_status ex_pg_query(
     ex_pg_session *session, const char *sql, const ex_params *params,
     PGresult **out, executr_error *err)
 {
-    exchange x = {.script = 0};
+    exchange x = {.how = PLAIN, .sql = sql};
 
-    executr_status st = run_in_session(session, &x, sql, params, err);
-    if (out)
-        *out = x.rows;
-    else
-        PQclear(x.rows);
+    executr_status st = run_in_session(session, &x, params, err);
+    give_rows(&x, out);
     return st;
 }
 
 executr_status ex_pg_script(
     ex_pg_session *session, const char *sql, executr_error *err)
 {
-    exchange x = {.script = 1};
+    exchange x = {.how = SCRIPT, .sql = sql};
 
-    executr_status st = run_in_session(session, &x, sql, NULL, err);
-    PQclear(x.rows);
+    executr_status st = run_in_session(session, &x, NULL, err);
+    give_rows(&x, NULL);
     return st;
 }
 
@@ -280,15 +302,13 @@ executr_status ex_pg_direct(
     ex_pg_store *store, PGconn *pg, const char *sql, const ex_params *params,
     PGresult **out, executr_error *err)
 {
-    exchange x = {.store = store, .pg = pg, .autocommit = 1};
+    exchange x = {
+        .how = PLAIN, .sql = sql, .store = store, .pg = pg, .commits = 1};
 
     atomic_fetch_add(&store->direct, 1);
-    executr_status st = run_exchange(&x, sql, params, err);
+    executr_status st = run_exchange(&x, params, err);
     atomic_fetch_sub(&store->direct, 1);
-    if (out)
-        *out = x.rows;
-    else
-        PQclear(x.rows);
+    give_rows(&x, out);
     return st;
 }
 
@@ -304,70 +324,90 @@ executr_status ex_pg_commit(ex_pg_session *session, executr_error *err)
     return ex_pg_query(session, "COMMIT", NULL, NULL, err);
 }
 
-/* ---- Operations. */
+/* ---- Statements that a session keeps. */
 
-/* A moment for the others, longer each time and never the same. */
-static void pause_between(int tries)
+/* The name is gone, or somebody else's: sessions are dealt out after all. Or
+ * the function was replaced by one with other columns. */
+static int is_stale(const char *state)
 {
-    uint64_t most_us = UINT64_C(2000) << (tries < 6 ? tries : 6);
-    uint64_t us = (uint64_t)ex_monotonic_us() * 2654435761 % most_us;
-    struct timespec wait = {0, (long)us * 1000};
-
-    nanosleep(&wait, NULL);
+    return strcmp(state, "26000") == 0 || strcmp(state, "42P05") == 0 ||
+           strcmp(state, "0A000") == 0;
 }
 
-static int may_try_again(const ex_pg_session *session, int32_t repeatable)
-{
-    return session->fate == EX_PG_RETRY ||
-           (session->fate == EX_PG_UNKNOWN && repeatable);
-}
-
-executr_status ex_pg_run(
-    ex_pg_store *store, int32_t repeatable, ex_pg_work work, void *ctx,
+static executr_status run_kept(
+    ex_pg_session *session, exchange *x, const ex_params *params,
     executr_error *err)
 {
-    int64_t deadline_us =
-        ex_monotonic_us() + store->base.query_timeout_ms * 1000;
-    ex_pg_session session = {store, NULL, 0, 0, EX_PG_FAILED, ""};
-    executr_status st;
+    executr_status st = run_in_session(session, x, params, err);
 
-    for (int tries = 1;; tries++) {
-        st = ex_pool_get(store->pool, deadline_us, &session.conn, err);
-        if (st)
-            return st;
-        session.fate = EX_PG_FAILED;
-        session.in_transaction = 0;
-        st = work(&session, ctx, err);
-        ex_pool_put(store->pool, session.conn);
-        if (!st || tries == MOST_TRIES || !may_try_again(&session, repeatable))
-            return st;
-        if (session.fate == EX_PG_UNKNOWN)
-            session.again = 1;
-        if (ex_monotonic_us() >= deadline_us)
-            return st;
-        pause_between(tries);
+    if (st && is_stale(session->state)) {
+        session->fate = EX_PG_RETRY; /* nothing was run */
+        session->conn->unfit = 1;
+        if (strcmp(session->state, "0A000") != 0)
+            atomic_store(&session->store->nameless, 1);
     }
+    return st;
 }
 
-typedef struct single {
-    const char *sql;
-    const ex_params *params;
-    PGresult **out;
-} single;
-
-static executr_status run_single(
-    ex_pg_session *session, void *ctx, executr_error *err)
+/* Whether the session is ours as long as the connection; see find_pooler. */
+static executr_status find_owner(ex_pg_session *session, executr_error *err)
 {
-    const single *s = ctx;
+    ex_conn *conn = session->conn;
+    PGresult *rows = NULL;
 
-    return ex_pg_query(session, s->sql, s->params, s->out, err);
+    if (conn->ours)
+        return EXECUTR_OK;
+    executr_status st =
+        ex_pg_query(session, "SELECT pg_backend_pid()", NULL, &rows, err);
+    if (st && session->fate == EX_PG_UNKNOWN)
+        session->fate = EX_PG_RETRY;
+    if (!st)
+        conn->ours = ex_pg_i32(rows, 0, 0) == PQbackendPID(conn->pg);
+    if (!st && !conn->ours)
+        atomic_store(&session->store->nameless, 1);
+    PQclear(rows);
+    return st;
 }
 
-executr_status ex_pg_once(
-    ex_pg_store *store, int32_t repeatable, const char *sql,
-    const ex_params *params, PGresult **out, executr_error *err)
+/*
+ * See that the session has the statement, from the second time on that it runs
+ * it: that takes another exchange, which has to pay.
+ */
+static executr_status keep(
+    ex_pg_session *session, const ex_pg_kept *kept, const ex_params *params,
+    executr_error *err)
 {
-    single s = {sql, params, out};
+    exchange x = {.how = PREPARE, .sql = kept->sql, .name = kept->name};
+    ex_conn *conn = session->conn;
+    uint32_t ran = conn->ran & kept->bit;
 
-    return ex_pg_run(store, repeatable, run_single, &s, err);
+    conn->ran |= kept->bit;
+    if (!ran || conn->kept & kept->bit || session->in_transaction)
+        return EXECUTR_OK;
+    executr_status st = find_owner(session, err);
+    if (st || !conn->ours)
+        return st;
+    st = run_kept(session, &x, params, err);
+    give_rows(&x, NULL);
+    if (!st)
+        conn->kept |= kept->bit;
+    return st;
+}
+
+executr_status ex_pg_run_kept(
+    ex_pg_session *session, const ex_pg_kept *kept, const ex_params *params,
+    PGresult **out, executr_error *err)
+{
+    exchange x = {.how = PLAIN, .sql = kept->sql, .name = kept->name};
+    executr_status st = EXECUTR_OK;
+
+    if (!atomic_load(&session->store->nameless))
+        st = keep(session, kept, params, err);
+    if (st)
+        return st;
+    if (session->conn->kept & kept->bit)
+        x.how = NAMED;
+    st = run_kept(session, &x, params, err);
+    give_rows(&x, out);
+    return st;
 }

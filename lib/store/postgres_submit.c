@@ -6,9 +6,10 @@
 #include "store/limits.h"
 #include "store/postgres.h"
 
-static const char sql[] =
+static const ex_pg_kept kept = {
+    EX_PG_KEEP_SUBMIT, "executr_submit",
     "SELECT * FROM executr_submit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,"
-    " $12, $13, $14, $15, $16, $17)";
+    " $12, $13, $14, $15, $16, $17)"};
 
 /* What executr_submit says of a job it did not insert. */
 enum {
@@ -190,7 +191,7 @@ static executr_status submit_chunk(
 
     ex_params_init(&p);
     add_params(&p, s->jobs + first, count, session->again);
-    executr_status st = ex_pg_query(session, sql, &p, &rows, err);
+    executr_status st = ex_pg_run_kept(session, &kept, &p, &rows, err);
     if (!st && PQntuples(rows) < 1)
         st = ex_fail(err, EXECUTR_E_INTERNAL, "executr_submit gave no row");
     if (!st) {
