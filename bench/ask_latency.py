@@ -13,15 +13,17 @@ def ask(figures):
     with processes.stores("postgres") as store:
         for _ in range(figures.runs):
             for servers in 1, 2:
-                measure(figures, store, servers)
+                measure(figures, store, "postgres", servers)
+            measure(figures, store, "sqlite", 1)
     for servers, p50, p99 in (1, 1.5, 6), (2, 4, 25):
         figures.goal(f"servers.{servers}.p50", most=p50)
         figures.goal(f"servers.{servers}.p99", most=p99)
 
 
-def measure(figures, store, servers):
+def measure(figures, store, kind, servers):
+    name = f"servers.{servers}" if kind == "postgres" else kind
     with contextlib.ExitStack() as stack:
-        url, _ = stack.enter_context(store("postgres"))
+        url, _ = stack.enter_context(store(kind))
         directory = stack.enter_context(
             processes.directory(processes.TMPFS))
         first = stack.enter_context(processes.Server(directory, url))
@@ -31,6 +33,5 @@ def measure(figures, store, servers):
         stack.enter_context(processes.Executor(directory, last, max_jobs=2))
         for sample in processes.generate(
                 "latency", port=first.port, sha256=sha256, jobs=JOBS):
-            name = f"servers.{servers}"
             figures.add(name + ".p50", "ms", sample["p50_ms"])
             figures.add(name + ".p99", "ms", sample["p99_ms"])

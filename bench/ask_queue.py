@@ -11,6 +11,8 @@ GROUPED = 16
 
 # Connections: how many jobs a run has, in single calls.
 SINGLE = {1: 500, 4: 1500, 16: 3000, 64: 4000, 256: 4000}
+MIXED = 64
+MIXED_JOBS = 10000
 BULK = 100
 BULK_JOBS = 20000
 CALLS = 50000
@@ -25,14 +27,15 @@ def ask(figures):
             for kind in "postgres", "sqlite":
                 for connections, jobs in SINGLE.items():
                     measure(figures, store, kind, "single", connections, jobs)
+                measure(figures, store, kind, "mixed", MIXED, MIXED_JOBS)
                 for connections in SINGLE:
                     measure(figures, store, kind, "bulk", connections,
                             BULK_JOBS)
                 measure(figures, store, kind, "backlog", GROUPED, BULK_JOBS)
     for kind in "postgres", "sqlite":
         for mode, connections in (
-                *(("single", n) for n in SINGLE), *(("bulk", n) for n in SINGLE),
-                ("backlog", GROUPED)):
+                *(("single", n) for n in SINGLE), ("mixed", MIXED),
+                *(("bulk", n) for n in SINGLE), ("backlog", GROUPED)):
             name = f"{kind}.{mode}.{connections}"
             figures.ratio(f"{name}.to_limit", f"{name}.jobs_per_s",
                           f"{name}.limit")
@@ -56,8 +59,12 @@ def limit(figures, store, kind, name):
 
 def load_of(mode, connections):
     """N connections of single calls are shared by producers and executors (1:
-    one each); with groups N are executors', and two producers feed them, or as
-    many, which is more than they can do."""
+    one each); mixed, the latter are as few as with groups, and group as they
+    do. With groups N are executors', and two producers feed them, or as many,
+    which is more than they can do."""
+    if mode == "mixed":
+        return {"executors": GROUPED, "producers": connections - GROUPED,
+                "group": BULK, "batch": 1}
     if mode != "single":
         return {"executors": connections, "group": BULK,
                 "producers": 2 if mode == "bulk" else connections}

@@ -4,12 +4,13 @@
  * nothing and report, each on a connection of its own and all at once, in one
  * thread.
  *
- *   bench_queue --port PORT --executors N --producers N --group N [--jobs N]
+ *   bench_queue --port PORT --executors N --producers N --group N [--batch N]
+ *               [--jobs N]
  *
- * With a group of 1 each job is submitted, claimed and reported by calls of its
- * own; else `group` jobs go into one submission, and executors take and report
- * as many at a time, at most. Producers pause when two groups for each
- * connection are unfinished, so that no backlog grows.
+ * With a group of 1 each job is claimed and reported by calls of its own; else
+ * executors take and report as many at a time, at most. Submissions hold
+ * `batch` jobs, or a group. Producers pause when as much as two submissions
+ * and two groups for each connection are unfinished, so that no backlog grows.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,6 +42,7 @@ typedef struct executor {
 static struct {
     int64_t jobs;
     int64_t group;
+    int64_t batch;
     int64_t unfinished_most;
     int64_t submitted;
     int64_t done;
@@ -75,7 +77,7 @@ static void submit(producer *p, int64_t first, int64_t count)
     size_t length = 0;
     double now = bench_seconds();
 
-    if (load.group > 1)
+    if (load.batch > 1)
         body[length++] = '[';
     for (int64_t i = 0; i < count; i++) {
         if (i > 0)
@@ -83,15 +85,15 @@ static void submit(producer *p, int64_t first, int64_t count)
         length += write_job(body + length, first + i);
         load.submitted_at[first + i] = now;
     }
-    if (load.group > 1)
+    if (load.batch > 1)
         body[length++] = ']';
-    call(&p->wire, "POST", load.group > 1 ? "/jobs/bulk" : "/jobs", length);
+    call(&p->wire, "POST", load.batch > 1 ? "/jobs/bulk" : "/jobs", length);
 }
 
 static void produce(producer *p)
 {
     int64_t left = load.jobs - load.submitted;
-    int64_t count = left < load.group ? left : load.group;
+    int64_t count = left < load.batch ? left : load.batch;
 
     if (count == 0)
         return;
@@ -290,9 +292,12 @@ int main(int argc, char **argv)
     (void)argc;
     load.group = bench_number(argv, "group", -1);
     load.jobs = bench_number(argv, "jobs", 10000);
-    if (load.group < 1 || load.group > GROUP_MOST || load.jobs < 1)
+    load.batch = bench_number(argv, "batch", load.group);
+    if (load.group < 1 || load.group > GROUP_MOST || load.batch < 1 ||
+        load.jobs < 1)
         bench_fail("groups of 1 to %d, and at least a job", GROUP_MOST);
-    load.unfinished_most = 2 * load.group * (executors + producers);
+    load.unfinished_most =
+        2 * (load.group * executors + load.batch * producers);
     load.submitted_at = take(load.jobs, sizeof(double));
     load.lived = take(load.jobs, sizeof(double));
     load.claimed_in = take(load.jobs, sizeof(double));
