@@ -97,6 +97,46 @@ Test(worker_slots, no_more_run_than_there_are_slots_and_in_turn)
     cr_expect_eq(hand->held, 6);
 }
 
+/* As the loop would at this moment, up to the answer. */
+static void report_at(int64_t now_us)
+{
+    ex_worker_report(hand, now_us);
+    while (hand->reporting) {
+        pause_a_moment();
+        cr_assert_eq(
+            hand->source->ops->step(hand->source, &err), EXECUTR_OK);
+    }
+}
+
+/* More will end within it, and go along: a call each would cost more than the
+ * jobs do. The last ones have nobody to wait for. */
+Test(worker_slots, reports_wait_a_moment_while_jobs_stand_in_line)
+{
+    fetch_first();
+    for (int n = 0; n < 10; n++)
+        submit_job(ARGS("exit", "0"));
+    hold(10);
+    run_until_ended(1);
+    cr_assert_gt(count(EX_WORK_READY), 0);
+    size_t before = hand->held;
+    int64_t now = ex_boottime_us();
+    report_at(now);
+    cr_expect_lt(hand->held, before, "the first one goes at once");
+    int64_t due = hand->report_at_us;
+    cr_assert_gt(due, now);
+    before = hand->held;
+    run_until_ended(1);
+    cr_assert_gt(count(EX_WORK_READY), 0);
+    report_at(due - 1);
+    cr_expect_eq(hand->held, before);
+    report_at(due);
+    cr_expect_lt(hand->held, before);
+    run_until_ended(hand->held);
+    report_at(hand->report_at_us);
+    cr_expect_eq(hand->held, 0);
+    cr_expect_leq(hand->report_at_us, ex_boottime_us(), "no line, no wait");
+}
+
 /* A slot is free when its program ended, not when that was reported. */
 Test(worker_slots, ended_jobs_hold_no_slot_until_they_are_too_many)
 {
