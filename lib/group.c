@@ -6,7 +6,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
 #include <semaphore.h>
 #include <time.h>
 
@@ -263,11 +262,8 @@ executr_status ex_group_call(ex_group *group, void *item, executr_error *err)
 
     if (group->weigh)
         self.weight = group->weigh(item);
-    if (!enter(group, &self)) {
+    if (!enter(group, &self))
         wait_in_line(group, &self);
-        if (!self.done)
-            sched_yield(); /* on a busy machine, for the same reason */
-    }
     if (!self.done)
         lead(group, &self);
     return self.status;

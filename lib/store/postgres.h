@@ -134,6 +134,7 @@ typedef struct ex_pg_session {
     ex_conn *conn;
     int32_t again;          /* a try before may have been committed */
     int32_t in_transaction; /* BEGIN was done: nothing is committed yet */
+    int32_t unnamed;        /* a kept statement failed as such: no more */
     int32_t fate;           /* of the statement that failed: EX_PG_… */
     char state[6];          /* its SQLSTATE, "" if it had none */
 } ex_pg_session;

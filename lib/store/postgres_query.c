@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/fail.h"
+#include "base/log.h"
 #include "base/time.h"
 
 /* ---- Errors. */
@@ -326,25 +327,41 @@ executr_status ex_pg_commit(ex_pg_session *session, executr_error *err)
 
 /* ---- Statements that a session keeps. */
 
-/* The name is gone, or somebody else's: sessions are dealt out after all. Or
- * the function was replaced by one with other columns. */
-static int is_stale(const char *state)
+static void keep_no_more(ex_pg_session *session, const char *why)
 {
-    return strcmp(state, "26000") == 0 || strcmp(state, "42P05") == 0 ||
-           strcmp(state, "0A000") == 0;
+    if (!atomic_exchange(&session->store->nameless, 1))
+        ex_log(
+            &session->store->base.log, EXECUTR_LOG_INFO,
+            "sessions of the database keep no statements for us", "reason", why,
+            NULL);
 }
 
-static executr_status run_kept(
+/* The name is gone, or somebody else's: sessions are dealt out after all. */
+static int is_foreign(const char *state)
+{
+    return strcmp(state, "26000") == 0 || strcmp(state, "42P05") == 0;
+}
+
+/*
+ * Run what needs or makes a name. If that is no good any more, or the function
+ * behind it was replaced by one with other columns (0A000), nothing was done,
+ * and the next try does without names.
+ */
+static executr_status run_named(
     ex_pg_session *session, exchange *x, const ex_params *params,
     executr_error *err)
 {
     executr_status st = run_in_session(session, x, params, err);
 
-    if (st && is_stale(session->state)) {
-        session->fate = EX_PG_RETRY; /* nothing was run */
+    if (!st || x->fate == EX_PG_UNKNOWN)
+        return st;
+    int foreign = is_foreign(session->state);
+    if (foreign)
+        keep_no_more(session, err ? err->message : session->state);
+    if (foreign || strcmp(session->state, "0A000") == 0) {
+        session->fate = EX_PG_RETRY;
+        session->unnamed = 1;
         session->conn->unfit = 1;
-        if (strcmp(session->state, "0A000") != 0)
-            atomic_store(&session->store->nameless, 1);
     }
     return st;
 }
@@ -364,7 +381,7 @@ static executr_status find_owner(ex_pg_session *session, executr_error *err)
     if (!st)
         conn->ours = ex_pg_i32(rows, 0, 0) == PQbackendPID(conn->pg);
     if (!st && !conn->ours)
-        atomic_store(&session->store->nameless, 1);
+        keep_no_more(session, "behind a pooler");
     PQclear(rows);
     return st;
 }
@@ -387,7 +404,7 @@ static executr_status keep(
     executr_status st = find_owner(session, err);
     if (st || !conn->ours)
         return st;
-    st = run_kept(session, &x, params, err);
+    st = run_named(session, &x, params, err);
     give_rows(&x, NULL);
     if (!st)
         conn->kept |= kept->bit;
@@ -398,16 +415,22 @@ executr_status ex_pg_run_kept(
     ex_pg_session *session, const ex_pg_kept *kept, const ex_params *params,
     PGresult **out, executr_error *err)
 {
-    exchange x = {.how = PLAIN, .sql = kept->sql, .name = kept->name};
-    executr_status st = EXECUTR_OK;
+    exchange x = {.how = NAMED, .sql = kept->sql, .name = kept->name};
+    int may = !session->unnamed && !atomic_load(&session->store->nameless);
 
-    if (!atomic_load(&session->store->nameless))
-        st = keep(session, kept, params, err);
-    if (st)
+    *out = NULL;
+    executr_status st = may ? keep(session, kept, params, err) : EXECUTR_OK;
+    if (st && session->fate != EX_PG_FAILED)
         return st;
-    if (session->conn->kept & kept->bit)
-        x.how = NAMED;
-    st = run_kept(session, &x, params, err);
+    /* A database that won't keep it may run it. */
+    if (st)
+        ex_log(
+            &session->store->base.log, EXECUTR_LOG_DEBUG,
+            "a statement could not be prepared", "error",
+            err ? err->message : session->state, NULL);
+    if (!may || !(session->conn->kept & kept->bit))
+        return ex_pg_query(session, kept->sql, params, out, err);
+    st = run_named(session, &x, params, err);
     give_rows(&x, out);
     return st;
 }

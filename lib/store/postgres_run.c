@@ -29,7 +29,7 @@ executr_status ex_pg_run(
 {
     int64_t deadline_us =
         ex_monotonic_us() + store->base.query_timeout_ms * 1000;
-    ex_pg_session session = {store, NULL, 0, 0, EX_PG_FAILED, ""};
+    ex_pg_session session = {.store = store};
     executr_status st;
 
     for (int tries = 1;; tries++) {

@@ -95,6 +95,11 @@ static void make_function(const char *type)
         type, type);
 }
 
+#define REPLACE                                                                \
+    "DROP FUNCTION kept_next(int);"                                            \
+    " CREATE FUNCTION kept_next(int) RETURNS TABLE (a int4, b text)"           \
+    " LANGUAGE sql VOLATILE AS 'SELECT $1 + 1, ''new'''"
+
 static int is_pooled(void)
 {
     const char *pooler = getenv("EXECUTR_TEST_PG_POOLER");
@@ -134,20 +139,86 @@ Test(kept, not_under_a_name_that_somebody_else_has)
 
     make_function("int4");
     follow(&p);
+    cr_expect_eq(p.tries, is_pooled() ? 1 : 2);
     cr_expect_eq(nameless(), 1);
 }
 
 Test(kept, anew_when_the_function_was_replaced)
 {
-    plan p = {
-        .runs = 3,
-        .spoil = "DROP FUNCTION kept_next(int);"
-                 " CREATE FUNCTION kept_next(int) RETURNS TABLE (a int4, b text)"
-                 " LANGUAGE sql VOLATILE AS 'SELECT $1 + 1, ''new'''"};
+    plan p = {.runs = 3, .spoil = REPLACE};
 
     make_function("int4");
     follow(&p);
+    cr_expect_eq(p.tries, is_pooled() ? 1 : 2);
     cr_expect_eq(nameless(), is_pooled());
+}
+
+/* Many sessions at a time, each of which has run it twice. */
+static executr_status fill_pool(
+    ex_pg_session *session, void *ctx, executr_error *out)
+{
+    int *left = ctx;
+    plan p = {0};
+
+    (void)out;
+    executr_status st = run_once(session, &p);
+    if (!st)
+        st = run_once(session, &p);
+    if (st || --*left == 0)
+        return st;
+    return ex_pg_run((ex_pg_store *)store, EX_PG_ONCE, fill_pool, ctx, &err);
+}
+
+Test(kept, one_failure_is_enough_where_many_sessions_are_alike)
+{
+    plan p = {0};
+    int sessions = is_pooled() ? 2 : 12;
+
+    make_function("int4");
+    must(ex_pg_run(
+        (ex_pg_store *)store, EX_PG_ONCE, fill_pool, &sessions, &err));
+    sql("%s", REPLACE);
+    follow(&p);
+    cr_expect_eq(p.tries, is_pooled() ? 1 : 2);
+}
+
+/* What the function itself can't do is no reason to go on trying. */
+Test(kept, fails_soon_when_it_is_the_function_that_refuses)
+{
+    plan p = {
+        .runs = 3,
+        .spoil = "CREATE OR REPLACE FUNCTION kept_next(int) RETURNS int4"
+                 " LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'never'"
+                 " USING ERRCODE = '0A000'; END$$"};
+
+    make_function("int4");
+    expect_status(
+        EXECUTR_E_INTERNAL,
+        ex_pg_run((ex_pg_store *)store, EX_PG_ONCE, carry_out, &p, &err));
+    cr_expect_eq(p.tries, is_pooled() ? 1 : 2);
+    cr_expect_eq(nameless(), is_pooled());
+}
+
+/* Behind its rows an error comes from the commit, which may have been. */
+Test(kept, is_not_done_again_when_its_commit_fails)
+{
+    plan p = {
+        .runs = 3,
+        .spoil = "CREATE OR REPLACE FUNCTION kept_next(int) RETURNS int4"
+                 " LANGUAGE sql AS 'INSERT INTO kept_log VALUES ($1)"
+                 " RETURNING n + 1'"};
+
+    make_function("int4");
+    sql("CREATE TABLE kept_log (n int)");
+    sql("CREATE FUNCTION kept_refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$BEGIN RAISE EXCEPTION 'late' USING ERRCODE = '0A000'; END$$");
+    sql("CREATE CONSTRAINT TRIGGER kept_late AFTER INSERT ON kept_log"
+        " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW"
+        " EXECUTE FUNCTION kept_refuse()");
+    cr_expect_neq(
+        ex_pg_run((ex_pg_store *)store, EX_PG_ONCE, carry_out, &p, &err),
+        EXECUTR_OK);
+    cr_expect_eq(p.tries, 1);
 }
 
 Test(kept, fails_a_transaction_as_a_whole)
