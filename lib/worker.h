@@ -62,6 +62,7 @@ typedef struct ex_work {
     char job_id[40];
     int64_t due_us;
     int64_t since_us;   /* in line, to be fetched, or waiting for a heartbeat */
+    int64_t taken_us;   /* when its claim was answered */
     int64_t renewed_us; /* its lease runs from here at the earliest */
     int64_t started_us;
     ex_batch *batch;
@@ -437,8 +438,10 @@ int ex_work_sure(
     const executr_worker *worker, const ex_work *work, int64_t now_us);
 /* It waits for a heartbeat that says so, and one is sent soon. */
 void ex_work_ask(executr_worker *worker, ex_work *work, int64_t now_us);
-/* When it has waited for that in vain: our heartbeats may be heard, and keep it
- * from others, while we hear nothing. */
+/* When it is given back for want of an answer: a lease after it began to wait
+ * for that heartbeat, or two after the last one while its binary is not there.
+ * A server may hear us and not be heard; then our heartbeats keep from others
+ * what we can't start. */
 int64_t ex_work_unheard_us(const executr_worker *worker, const ex_work *work);
 /* The heartbeat under way renewed its lease. */
 void ex_work_renew(executr_worker *worker, ex_work *work);

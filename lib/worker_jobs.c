@@ -118,7 +118,7 @@ static int may_pass(executr_status status)
 /*
  * A binary that the server itself keeps can't be had while that is away, which
  * is not the job's fault: it waits as long as it is held, and whether it still
- * is, the server says when it is back.
+ * is, the server says when it is back. Of one that stays silent it is not held.
  */
 static int is_outage(const ex_work *work, executr_status status)
 {
@@ -260,6 +260,16 @@ static void go_on(executr_worker *worker, ex_work *work)
     }
 }
 
+/* Whom nobody told in time that a job is theirs has none to wait with. */
+static int give_back_unheard(
+    executr_worker *worker, ex_work *work, int64_t now_us)
+{
+    if (ex_work_unheard_us(worker, work) > now_us)
+        return 0;
+    ex_work_return(worker, work, "no heartbeat said that it is ours");
+    return 1;
+}
+
 void ex_works_due(executr_worker *worker, int64_t now_us)
 {
     ex_work *work = worker->lists[EX_WORK_RUNNING].first;
@@ -268,28 +278,42 @@ void ex_works_due(executr_worker *worker, int64_t now_us)
         if (ex_work_expiry_us(worker, work) <= now_us)
             expire(worker, work);
     }
+    work = worker->lists[EX_WORK_FETCHING].first;
+    while (work) {
+        ex_work *next = work->after;
+        ex_ignore(give_back_unheard(worker, work, now_us));
+        work = next;
+    }
     work = worker->lists[EX_WORK_WAITING].first;
     while (work) {
         ex_work *next = work->after;
-        if (work->due_us <= now_us)
+        if (!give_back_unheard(worker, work, now_us) && work->due_us <= now_us)
             go_on(worker, work);
-        else if (ex_work_unheard_us(worker, work) <= now_us)
-            ex_work_return(worker, work, "no heartbeat said that it is ours");
         work = next;
     }
 }
 
-int64_t ex_works_due_us(const executr_worker *worker)
+static int64_t unstarted_due_us(const executr_worker *worker, int32_t state)
 {
     int64_t due = EX_NEVER_US;
-    const ex_work *work = worker->lists[EX_WORK_WAITING].first;
+    const ex_work *work = worker->lists[state].first;
 
     for (; work; work = work->after) {
         int64_t unheard = ex_work_unheard_us(worker, work);
-        due = work->due_us < due ? work->due_us : due;
         due = unheard < due ? unheard : due;
+        if (state == EX_WORK_WAITING && work->due_us < due)
+            due = work->due_us;
     }
-    work = worker->lists[EX_WORK_RUNNING].first;
+    return due;
+}
+
+int64_t ex_works_due_us(const executr_worker *worker)
+{
+    int64_t due = unstarted_due_us(worker, EX_WORK_WAITING);
+    int64_t fetching = unstarted_due_us(worker, EX_WORK_FETCHING);
+    const ex_work *work = worker->lists[EX_WORK_RUNNING].first;
+
+    due = fetching < due ? fetching : due;
     for (; work; work = work->after) {
         int64_t expiry = ex_work_expiry_us(worker, work);
         due = expiry < due ? expiry : due;
@@ -312,6 +336,7 @@ static executr_status take(
     work->exclusive = executr_job_exclusive(job);
     snprintf(work->job_id, sizeof work->job_id, "%s", executr_job_id(job));
     work->renewed_us = sent_us;
+    work->taken_us = ex_boottime_us();
     work->batch = batch;
     work->job = job;
     batch->users++;

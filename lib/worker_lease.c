@@ -131,9 +131,13 @@ void ex_work_ask(executr_worker *worker, ex_work *work, int64_t now_us)
 
 int64_t ex_work_unheard_us(const executr_worker *worker, const ex_work *work)
 {
-    if (work->state != EX_WORK_WAITING || work->due_us != EX_NEVER_US)
+    int64_t heard = work->renewed ? work->renewed_us : work->taken_us;
+
+    if (work->state != EX_WORK_WAITING && work->state != EX_WORK_FETCHING)
         return EX_NEVER_US;
-    return work->since_us + worker->lease_us;
+    if (work->state == EX_WORK_WAITING && work->due_us == EX_NEVER_US)
+        return work->since_us + worker->lease_us;
+    return worker->lease_us ? heard + 2 * worker->lease_us : EX_NEVER_US;
 }
 
 void ex_work_renew(executr_worker *worker, ex_work *work)

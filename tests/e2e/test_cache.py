@@ -14,6 +14,7 @@ import threading
 import pytest
 
 from harness import Cli, until
+from proxy import DOWN
 
 FAST = ("--heartbeat-interval", "500ms", "--poll-interval", "200ms")
 MIB = 1 << 20
@@ -233,6 +234,26 @@ def test_t47_kill_in_the_middle_of_a_download(lab, shelf, tmp_path):
     assert start > 4 * MIB and fetched(second) == [8 * MIB - start]
     assert [p.name for p in objects(cache)] == [one.sha256]
     assert not list((cache / "tmp").iterdir())
+
+
+def test_t33_a_job_held_by_one_that_hears_nothing_comes_back(lab, shelf):
+    """The server hears its heartbeats, and it gets no answer, nor the binary:
+    it must not keep the job for as long as that lasts."""
+    one = shelf(program("echo well", 1000), stop_at=500)
+    server = lab.server("--heartbeat-timeout", "2s")
+    proxy = lab.proxy(server)
+    deaf = lab.executor(proxy.url, "--max-jobs", "1", *FAST)
+    job_id, = submit(server.api, one)
+    assert one.stopped.wait(30)
+    proxy.cut(DOWN)
+    other = lab.executor(server, *FAST)
+    job = server.api.wait(job_id, 50)
+    assert job["status"] == "completed" and job["stdout"] == "well\n", job
+    assert job["executor_id"] == other.id and job["retry_count"] == 0, job
+    given_back = [record for record in deaf.records()
+                  if record["msg"] == "giving a job back"]
+    assert [record["attempt"] for record in given_back][:1] == ["1"]
+    proxy.heal(reset=True)
 
 
 @pytest.fixture

@@ -129,13 +129,12 @@ Test(worker_fetch, t45_a_flipped_file_is_never_executed)
     cr_expect(strstr(executr_job_stdout(job, &length), "[well]"));
 }
 
-/* A worker that is not run, with one job. */
-static ex_work *hold_claimed(executr_worker *idle, int64_t sent_us)
+/* A worker that is not run takes the job that waits. */
+static ex_work *take_one(executr_worker *idle, int64_t sent_us)
 {
     executr_claim claim = EXECUTR_CLAIM_INIT;
     executr_jobs *jobs;
 
-    submit_job(ARGS("exit", "0"));
     claim.executor_id = "tester";
     claim.executor_ip = "127.0.0.1";
     cr_assert_eq(executr_queue_claim(queue, &claim, &jobs, &err), 0);
@@ -143,6 +142,12 @@ static ex_work *hold_claimed(executr_worker *idle, int64_t sent_us)
     ex_worker_lease(idle, 1000);
     ex_worker_take(idle, jobs, sent_us);
     return idle->works;
+}
+
+static ex_work *hold_claimed(executr_worker *idle, int64_t sent_us)
+{
+    submit_job(ARGS("exit", "0"));
+    return take_one(idle, sent_us);
 }
 
 /* Its lease is too old to start it: its binary is at hand, and it waits for a
@@ -240,6 +245,43 @@ Test(worker_fetch, t35_a_job_that_waits_in_vain_for_a_heartbeat_is_given_back)
     ex_works_due(idle, due);
     cr_expect_eq(work->state, EX_WORK_ENDED);
     cr_expect(work->report.uncounted);
+    executr_worker_free(idle);
+}
+
+/* The same for one that can't be fetched: two leases after the last word. */
+Test(worker_fetch, t35_a_job_that_hangs_unheard_of_is_given_back)
+{
+    executr_worker *idle;
+
+    submit_hanging('1');
+    cr_assert_eq(executr_worker_open(&options, &idle, &err), 0);
+    ex_work *work = take_one(idle, ex_boottime_us());
+    cr_assert_eq(work->state, EX_WORK_FETCHING);
+    int64_t due = ex_works_due_us(idle);
+    cr_expect_eq(due, work->taken_us + 2000000);
+    idle->beat_sent_us = work->taken_us + 500000;
+    ex_work_renew(idle, work);
+    due = ex_works_due_us(idle);
+    cr_expect_eq(due, work->taken_us + 2500000, "a heartbeat was answered");
+    ex_works_due(idle, due - 1);
+    cr_expect_eq(work->state, EX_WORK_FETCHING);
+    ex_works_due(idle, due);
+    cr_expect_eq(work->state, EX_WORK_ENDED);
+    cr_expect(work->report.uncounted);
+    executr_worker_free(idle);
+}
+
+/* Nor is it tried for ever; see is_outage. */
+Test(worker_fetch, t35_a_job_that_waits_for_its_next_fetch_is_given_back)
+{
+    executr_worker *idle;
+
+    cr_assert_eq(executr_worker_open(&options, &idle, &err), 0);
+    ex_work *work = hold_waiting(idle);
+    work->due_us = work->taken_us + 3000000;
+    cr_expect_eq(ex_works_due_us(idle), work->taken_us + 2000000);
+    ex_works_due(idle, work->taken_us + 2000000);
+    cr_expect_eq(work->state, EX_WORK_ENDED);
     executr_worker_free(idle);
 }
 
