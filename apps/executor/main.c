@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "common/common.h"
+#include "common/pages.h"
 #include "common/worker_flags.h"
 
 static const char *server_url;
@@ -73,6 +74,7 @@ int main(int argc, char **argv)
     if (executr_worker_open(&options, &worker, &err))
         return app_fail(&err);
     catch_signals();
+    app_give_back_code();
     ex_log(
         &log, EXECUTR_LOG_INFO, "executor started", "executor_id",
         executr_worker_id(worker), "server", server_url, "version",

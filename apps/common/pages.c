@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/* Gives back the memory of code that only the start of a program needs. */
+#include "pages.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+/* A mapping, as /proc/self/smaps begins to describe it. */
+typedef struct mapping {
+    char *start;
+    char *end;
+    int is_code; /* from a file */
+} mapping;
+
+static int read_head(const char *line, mapping *m)
+{
+    void *start;
+    void *end;
+    char rights[5];
+    int path = 0;
+
+    int got = sscanf(
+        line, "%p-%p %4s %*s %*s %*s %n", &start, &end, rights, &path);
+    if (got != 3)
+        return 0;
+    m->start = start;
+    m->end = end;
+    m->is_code =
+        strcmp(rights, "r-xp") == 0 && path > 0 && line[path] == '/';
+    return 1;
+}
+
+/* What was written to, as by a debugger, can't be read again from the file. */
+static int is_unchanged(const char *line)
+{
+    unsigned long changed;
+
+    return sscanf(line, "Anonymous: %lu", &changed) == 1 && changed == 0;
+}
+
+void app_give_back_code(void)
+{
+    char line[4500];
+    mapping m = {0};
+    FILE *maps = fopen("/proc/self/smaps", "re");
+
+    if (!maps)
+        return; /* then it stays until memory is short */
+    while (fgets(line, sizeof line, maps)) {
+        if (!read_head(line, &m) && m.is_code && is_unchanged(line))
+            madvise(m.start, (size_t)(m.end - m.start), MADV_DONTNEED);
+    }
+    fclose(maps);
+}
