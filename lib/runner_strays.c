@@ -195,8 +195,7 @@ static size_t visit_children(executr_runner *runner, const ex_run *run)
     ssize_t got;
 
     do {
-        got = pread(
-            runner->children, runner->bite, sizeof runner->bite, from);
+        got = pread(runner->children, runner->bite, sizeof runner->bite, from);
         killed += visit_piece(runner, run, got, &pid);
         from += got;
     } while (got > 0);

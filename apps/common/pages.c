@@ -3,6 +3,7 @@
 #include "pages.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -20,23 +21,24 @@ static int read_head(const char *line, mapping *m)
     char rights[5];
     int path = 0;
 
-    int got = sscanf(
-        line, "%p-%p %4s %*s %*s %*s %n", &start, &end, rights, &path);
+    int got =
+        sscanf(line, "%p-%p %4s %*s %*s %*s %n", &start, &end, rights, &path);
     if (got != 3)
         return 0;
     m->start = start;
     m->end = end;
-    m->is_code =
-        strcmp(rights, "r-xp") == 0 && path > 0 && line[path] == '/';
+    m->is_code = strcmp(rights, "r-xp") == 0 && path > 0 && line[path] == '/';
     return 1;
 }
 
 /* What was written to, as by a debugger, can't be read again from the file. */
 static int is_unchanged(const char *line)
 {
-    unsigned long changed;
+    static const char count[] = "Anonymous:";
+    size_t length = sizeof count - 1;
 
-    return sscanf(line, "Anonymous: %lu", &changed) == 1 && changed == 0;
+    return strncmp(line, count, length) == 0 &&
+           strtoul(line + length, NULL, 10) == 0;
 }
 
 void app_give_back_code(void)

@@ -17,7 +17,7 @@ typedef struct plan {
     int spoiled;
     int runs;
     int32_t result;
-    int64_t named; /* statements with this name, at the end */
+    int64_t named;     /* statements with this name, at the end */
     const char *spoil; /* SQL between the runs of the first try */
     int32_t in_transaction;
 } plan;

@@ -103,8 +103,7 @@ static void report_at(int64_t now_us)
     ex_worker_report(hand, now_us);
     while (hand->reporting) {
         pause_a_moment();
-        cr_assert_eq(
-            hand->source->ops->step(hand->source, &err), EXECUTR_OK);
+        cr_assert_eq(hand->source->ops->step(hand->source, &err), EXECUTR_OK);
     }
 }
 
