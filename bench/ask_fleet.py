@@ -4,11 +4,13 @@
 import contextlib
 import time
 
+import ask_run
 import processes
 
 RUNS = 5
 FLEETS = 1000, 5000
 ROUNDS = 200
+WORKED = 1000
 CALLS = "submit_p99", "get_p99", "stats_p99", "health_p99"
 TIMES = "submit_p50", "wake_p50", "wake_p99", *CALLS
 
@@ -46,6 +48,10 @@ def idle(figures, store):
         time.sleep(2)
         take_memory(figures, "idle.server", server)
         take_memory(figures, "idle.executor", executor)
+        ask_run.submit(server, server.upload(processes.TINY), WORKED)
+        ask_run.wait_for(server, WORKED)
+        time.sleep(2)
+        take_memory(figures, "worked.executor", executor)
 
 
 def measure(figures, store, executors):

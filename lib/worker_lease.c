@@ -79,6 +79,8 @@ void ex_worker_lease(executr_worker *worker, int64_t lease_ms)
             EX_I64(interval / 1000), NULL);
     }
     worker->interval_us = interval;
+    if (worker->beat_at_us > worker->beat_sent_us + interval)
+        worker->beat_at_us = worker->beat_sent_us + interval;
     /* One that hangs must not cost the leases that the next would keep. */
     worker->source->heartbeat_timeout_ms =
         most / 1000 < MOST_BEAT_MS ? most / 1000 : MOST_BEAT_MS;
@@ -137,7 +139,9 @@ int64_t ex_work_unheard_us(const executr_worker *worker, const ex_work *work)
         return EX_NEVER_US;
     if (work->state == EX_WORK_WAITING && work->due_us == EX_NEVER_US)
         return work->since_us + worker->lease_us;
-    return worker->lease_us ? heard + 2 * worker->lease_us : EX_NEVER_US;
+    if (!worker->lease_us || worker->woke_us) /* stopped ourselves: ask first */
+        return EX_NEVER_US;
+    return heard + 2 * worker->lease_us;
 }
 
 void ex_work_renew(executr_worker *worker, ex_work *work)

@@ -11,7 +11,8 @@
 typedef struct mapping {
     char *start;
     char *end;
-    int is_code; /* from a file */
+    int is_code;  /* from a file */
+    int is_whole; /* and none of it was written to, as by a debugger */
 } mapping;
 
 static int read_head(const char *line, mapping *m)
@@ -27,17 +28,17 @@ static int read_head(const char *line, mapping *m)
         return 0;
     m->start = start;
     m->end = end;
+    m->is_whole = 0;
     m->is_code = strcmp(rights, "r-xp") == 0 && path > 0 && line[path] == '/';
     return 1;
 }
 
-/* What was written to, as by a debugger, can't be read again from the file. */
-static int is_unchanged(const char *line)
+/* 1 if the line says that there is nothing of this kind. */
+static int is_none(const char *line, const char *kind)
 {
-    static const char count[] = "Anonymous:";
-    size_t length = sizeof count - 1;
+    size_t length = strlen(kind);
 
-    return strncmp(line, count, length) == 0 &&
+    return strncmp(line, kind, length) == 0 &&
            strtoul(line + length, NULL, 10) == 0;
 }
 
@@ -50,7 +51,12 @@ void app_give_back_code(void)
     if (!maps)
         return; /* then it stays until memory is short */
     while (fgets(line, sizeof line, maps)) {
-        if (!read_head(line, &m) && m.is_code && is_unchanged(line))
+        if (read_head(line, &m))
+            continue;
+        if (is_none(line, "Anonymous:"))
+            m.is_whole = m.is_code;
+        /* Further down: nor is what was written to swapped out. */
+        if (m.is_whole && is_none(line, "Swap:"))
             madvise(m.start, (size_t)(m.end - m.start), MADV_DONTNEED);
     }
     fclose(maps);

@@ -336,10 +336,12 @@ static void keep_no_more(ex_pg_session *session, const char *why)
             NULL);
 }
 
-/* The name is gone, or somebody else's: sessions are dealt out after all. */
+/* The name is gone, or somebody else's, perhaps with other parameters: sessions
+ * are dealt out after all. */
 static int is_foreign(const char *state)
 {
-    return strcmp(state, "26000") == 0 || strcmp(state, "42P05") == 0;
+    return strcmp(state, "26000") == 0 || strcmp(state, "42P05") == 0 ||
+           strcmp(state, "08P01") == 0;
 }
 
 /*
@@ -408,6 +410,8 @@ static executr_status keep(
     give_rows(&x, NULL);
     if (!st)
         conn->kept |= kept->bit;
+    else
+        session->unnamed = 1; /* if it was that which broke the connection */
     return st;
 }
 
@@ -424,10 +428,7 @@ executr_status ex_pg_run_kept(
         return st;
     /* A database that won't keep it may run it. */
     if (st)
-        ex_log(
-            &session->store->base.log, EXECUTR_LOG_DEBUG,
-            "a statement could not be prepared", "error",
-            err ? err->message : session->state, NULL);
+        keep_no_more(session, err ? err->message : session->state);
     if (!may || !(session->conn->kept & kept->bit))
         return ex_pg_query(session, kept->sql, params, out, err);
     st = run_named(session, &x, params, err);

@@ -153,6 +153,18 @@ Test(kept, anew_when_the_function_was_replaced)
     cr_expect_eq(nameless(), is_pooled());
 }
 
+/* Another release may have another statement under the name. */
+Test(kept, no_more_once_the_name_is_that_of_another_statement)
+{
+    plan p = {
+        .runs = 3, .spoil = "DEALLOCATE ALL; PREPARE kept_next AS SELECT 7"};
+
+    make_function("int4");
+    follow(&p);
+    cr_expect_eq(p.tries, is_pooled() ? 1 : 2);
+    cr_expect_eq(nameless(), 1);
+}
+
 /* Many sessions at a time, each of which has run it twice. */
 static executr_status fill_pool(
     ex_pg_session *session, void *ctx, executr_error *out)

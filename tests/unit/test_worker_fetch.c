@@ -263,6 +263,11 @@ Test(worker_fetch, t35_a_job_that_hangs_unheard_of_is_given_back)
     ex_work_renew(idle, work);
     due = ex_works_due_us(idle);
     cr_expect_eq(due, work->taken_us + 2500000, "a heartbeat was answered");
+    idle->woke_us = due;
+    ex_works_due(idle, due);
+    cr_expect_eq(
+        work->state, EX_WORK_FETCHING, "we were stopped: first we ask");
+    idle->woke_us = 0;
     ex_works_due(idle, due - 1);
     cr_expect_eq(work->state, EX_WORK_FETCHING);
     ex_works_due(idle, due);

@@ -90,8 +90,11 @@ Test(worker_lease, heartbeats_come_twice_before_the_expiry)
 {
     expiry_after(15000, 0);
     cr_expect_eq(worker->interval_us, 5000 * MS);
+    worker->beat_sent_us = 70000 * MS;
+    worker->beat_at_us = 75000 * MS;
     expiry_after(3000, 0);
     cr_expect_eq(worker->interval_us, 1000 * MS);
+    cr_expect_eq(worker->beat_at_us, 71000 * MS, "so does the next one");
     cr_expect_eq(source.heartbeat_timeout_ms, 1000);
     expiry_after(600000, 0);
     cr_expect_eq(worker->interval_us, 5000 * MS);
