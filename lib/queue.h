@@ -68,20 +68,20 @@ typedef struct ex_waiter {
     int32_t sent_away; /* its executor left: it shall neither sleep nor take */
     int32_t sleeps;    /* its claim found nothing: its list is empty */
     ex_word word;      /* not yet answered by a claim */
-    /* Held by a submission (queue_hand.c), which has so many jobs for it. */
+    /* Held by a batch (queue_hand.c), which has so many jobs for it. */
     int32_t held;
     int32_t promised;
     uint64_t unheard; /* the queue's, when that began */
     struct ex_waiter *next_held;
 } ex_waiter;
 
-/* A job of a submission and who waits for it. */
+/* A job of a batch and who waits for it. */
 typedef struct ex_promise {
     ex_waiter *waiter;          /* NULL: nobody */
     struct executr_job *record; /* in the waiter's list; NULL: no memory */
 } ex_promise;
 
-/* The waiters that one submission holds. */
+/* The waiters that one batch of submissions holds. */
 typedef struct ex_handover {
     ex_promise *promises; /* one a job; NULL if nobody waits */
     ex_waiter *open;      /* with room for more jobs */
@@ -130,9 +130,6 @@ executr_status ex_lanes_open(executr_queue *queue, executr_error *err)
     EXECUTR_CHECKED;
 void ex_lanes_close(executr_queue *queue);
 
-/* How many of the records, at least one, make one batch. */
-size_t ex_lane_fits(const ex_lane *lane, void *records, size_t count);
-
 /* Call the store for `count` records, in as many batches as they need. */
 executr_status ex_lane_call(
     ex_lane *lane, void *records, size_t count,
@@ -169,8 +166,7 @@ void ex_queue_wake_any(executr_queue *queue);
  * go, with the jobs that it took for them.
  */
 void ex_queue_promise(
-    executr_queue *queue, ex_submit *jobs, struct executr_job *const *records,
-    size_t count, ex_handover *hand);
+    executr_queue *queue, ex_submit *jobs, size_t count, ex_handover *hand);
 void ex_queue_hand_over(
     executr_queue *queue, const ex_submit *jobs, size_t count,
     ex_handover *hand);

@@ -4,11 +4,14 @@
  * that waits, and never enter the queue. That spares a statement, its commit
  * and most of what a job costs the database.
  *
+ * The jobs of a whole batch are given away together, whoever submitted them: a
+ * claim of many is filled as if they had come in one call.
+ *
  * A sleeping waiter that may take a job is *held* before the store is asked:
  * off the list, so that nobody tells it anything, and bound to stay, whatever
- * its deadline, until the submitter lets it go. Between the two its list of
- * jobs belongs to the submitter, who needs no memory any more once the store
- * has committed: a job that runs for somebody is always told to it.
+ * its deadline, until the batch lets it go. Between the two its list of jobs
+ * belongs to whoever runs the batch, who needs no memory any more once the
+ * store has committed: a job that runs for somebody is always told to it.
  *
  * A claim asks the store before it sleeps, so a job is overtaken only by those
  * whose submission was under way when it came. A waiter that is let go with
@@ -116,13 +119,12 @@ static executr_status copy_record(
 }
 
 static void copy_for(
-    ex_submit *jobs, struct executr_job *const *records, size_t count,
-    int32_t priority, ex_handover *hand)
+    ex_submit *jobs, size_t count, int32_t priority, ex_handover *hand)
 {
     for (size_t k = 0; k < count; k++) {
         ex_promise *promised = &hand->promises[k];
         if (promised->waiter && jobs[k].spec->priority == priority &&
-            !copy_record(promised, records[k]))
+            !copy_record(promised, jobs[k].record))
             jobs[k].taker = promised->waiter->request;
     }
 }
@@ -138,12 +140,13 @@ static int32_t somebody_sleeps(executr_queue *queue)
 }
 
 void ex_queue_promise(
-    executr_queue *queue, ex_submit *jobs, struct executr_job *const *records,
-    size_t count, ex_handover *hand)
+    executr_queue *queue, ex_submit *jobs, size_t count, ex_handover *hand)
 {
     void *memory;
 
     memset(hand, 0, sizeof *hand);
+    for (size_t k = 0; k < count; k++)
+        jobs[k].taker = NULL; /* a batch may be a part of one that failed */
     /* Without memory all goes the other way, through the queue. */
     if (!somebody_sleeps(queue) ||
         ex_alloc_array(&memory, count, sizeof *hand->promises, NULL))
@@ -156,7 +159,7 @@ void ex_queue_promise(
     pthread_mutex_unlock(&queue->lock);
     for (int32_t p = EXECUTR_PRIORITY_FOREGROUND;
          p <= EXECUTR_PRIORITY_BEST_EFFORT; p++)
-        copy_for(jobs, records, count, p, hand);
+        copy_for(jobs, count, p, hand);
 }
 
 /* Complete the records of jobs that run, and mark them by their ids. */

@@ -77,11 +77,6 @@ static parcel pack(const ex_lane *lane, void *records, size_t count)
     return p;
 }
 
-size_t ex_lane_fits(const ex_lane *lane, void *records, size_t count)
-{
-    return pack(lane, records, count).count;
-}
-
 executr_status ex_lane_call(
     ex_lane *lane, void *records, size_t count, executr_error *err)
 {

@@ -18,17 +18,37 @@ typedef struct submission {
     size_t count;
 } submission;
 
+/* Tell the hook of what is new. */
+static void announce(
+    executr_queue *queue, const ex_submit *submits, size_t count)
+{
+    for (size_t k = 0; k < count; k++) {
+        const ex_submit *submit = &submits[k];
+        if (!submit->result && !submit->repeated)
+            ex_queue_event(
+                queue, EXECUTR_EVENT_SUBMITTED, submit->spec->type,
+                submit->spec->priority, -1, -1);
+    }
+}
+
 executr_status ex_queue_run_submit(
     executr_queue *queue, void *records, size_t count, executr_error *err)
 {
     ex_submit *submits = records;
+    ex_handover hand;
 
+    ex_queue_promise(queue, submits, count, &hand);
     executr_status st =
         queue->store->ops->submit(queue->store, submits, count, err);
     /* A part may have been taken before all of it was rolled back, or before
      * nobody knows what became of it. */
     for (size_t i = 0; i < count && st; i++)
         submits[i].taken = 0;
+    ex_queue_hand_over(queue, submits, count, &hand);
+    if (!st) {
+        ex_queue_wake(queue, submits, count);
+        announce(queue, submits, count);
+    }
     return st;
 }
 
@@ -95,6 +115,7 @@ static executr_status add_record(
     memcpy(job->binary_sha256, spec->binary_sha256, sizeof job->binary_sha256);
     job->status = EXECUTR_JOB_PENDING;
     copy_limits(spec, job);
+    submit->record = job;
     submit->arguments = job->arguments_json;
     submit->environment = job->environment_json;
     return ex_job_unpack(all->jobs, job, err);
@@ -233,41 +254,6 @@ static executr_status fill_record(
     return ex_job_unpack(all->jobs, job, err);
 }
 
-/* Tell the hook and the waiters of what is new. */
-static void announce(
-    executr_queue *queue, const ex_submit *submits, size_t count)
-{
-    ex_queue_wake(queue, submits, count);
-    for (size_t k = 0; k < count; k++) {
-        const ex_submit *submit = &submits[k];
-        if (!submit->result && !submit->repeated)
-            ex_queue_event(
-                queue, EXECUTR_EVENT_SUBMITTED, submit->spec->type,
-                submit->spec->priority, -1, -1);
-    }
-}
-
-/* One batch after the other, so that no claim is held for longer than its own
- * jobs take. */
-static executr_status store_all(
-    executr_queue *queue, submission *all, executr_error *err)
-{
-    executr_status st = EXECUTR_OK;
-    ex_handover hand;
-    size_t count;
-
-    for (size_t k = 0; k < all->count && !st; k += count) {
-        ex_submit *submits = &all->submits[k];
-        count = ex_lane_fits(&queue->submit, submits, all->count - k);
-        ex_queue_promise(queue, submits, all->jobs->items + k, count, &hand);
-        st = ex_lane_call(&queue->submit, submits, count, err);
-        ex_queue_hand_over(queue, submits, count, &hand);
-        if (!st)
-            announce(queue, submits, count);
-    }
-    return st;
-}
-
 /* Set results, complete the records and drop those of refused jobs. */
 static executr_status settle(
     executr_queue *queue, submission *all, size_t count,
@@ -305,7 +291,7 @@ executr_status executr_queue_submit(
     ex_buf_init(&all.json, EX_BUF_UNLIMITED);
     executr_status st = prepare(&all, specs, count, results, err);
     if (!st)
-        st = store_all(queue, &all, err);
+        st = ex_lane_call(&queue->submit, all.submits, all.count, err);
     if (!st)
         st = settle(queue, &all, count, results, err);
     if (!st) {

@@ -30,7 +30,8 @@ typedef struct ex_submit {
     ex_uuid id;            /* in: proposed; out: of the job */
     const char *arguments; /* compact JSON */
     const char *environment;
-    const char *digest; /* "" without idempotency key */
+    const char *digest;               /* "" without idempotency key */
+    const struct executr_job *record; /* for the queue: as it is accepted */
     /* Somebody's claim that waits for such a job, or NULL. A job that is
      * inserted for it never enters the queue: it is running, by its first
      * attempt, from created_at_us on. A store may decline, and then the job is

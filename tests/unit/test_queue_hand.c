@@ -196,11 +196,24 @@ Test(queue_hand, goes_by_priority)
 
 /* ---- While the store does not answer. */
 
-static void *submit_one(void *ctx)
+static void *submit_one(void *type)
 {
-    (void)ctx;
-    ex_ignore(try_submit("a", 1));
+    ex_ignore(try_submit(type, 1));
     return NULL;
+}
+
+static void await_held(int32_t count)
+{
+    int32_t held = 0;
+
+    while (held < count) {
+        usleep(100);
+        held = 0;
+        pthread_mutex_lock(&queue->lock);
+        for (ex_waiter *w = queue->waiters; w; w = w->next_parked)
+            held += w->held;
+        pthread_mutex_unlock(&queue->lock);
+    }
 }
 
 static pthread_t submitter;
@@ -208,17 +221,10 @@ static pthread_t submitter;
 /* The store is locked, and a submission holds the one waiter. */
 static void hold(waiting *one)
 {
-    int32_t held = 0;
-
     start(one, 1);
     pthread_mutex_lock(&store->lock);
-    pthread_create(&submitter, NULL, submit_one, NULL);
-    while (!held) {
-        pthread_mutex_lock(&queue->lock);
-        held = queue->waiters && queue->waiters->held;
-        pthread_mutex_unlock(&queue->lock);
-        usleep(100);
-    }
+    pthread_create(&submitter, NULL, submit_one, "a");
+    await_held(1);
 }
 
 static void let_go(void)
@@ -285,12 +291,40 @@ Test(queue_hand, holds_one_waiter_for_one_submission)
 
     start(all, 40);
     for (int i = 0; i < 40; i++)
-        pthread_create(&threads[i], NULL, submit_one, NULL);
+        pthread_create(&threads[i], NULL, submit_one, "a");
     for (int i = 0; i < 40; i++)
         pthread_join(threads[i], NULL);
     cr_assert_eq(finish(all, 40), 40);
     for (int i = 0; i < 40; i++)
         cr_assert_eq(all[i].got, 1);
+}
+
+/* Whoever submits the first one does not have the claim to itself. Both places
+ * of those who ask the store are taken, so the others gather. */
+Test(queue_hand, fills_a_claim_from_many_submissions)
+{
+    waiting many[1] = {{.type = "many", .max_jobs = 100}};
+    waiting others[2] = {{.type = "a"}, {.type = "b"}};
+    pthread_t first[2];
+    pthread_t threads[20];
+
+    start(many, 1);
+    start(others, 2);
+    pthread_mutex_lock(&store->lock);
+    pthread_create(&first[0], NULL, submit_one, "a");
+    await_held(1);
+    pthread_create(&first[1], NULL, submit_one, "b");
+    await_held(2);
+    for (int i = 0; i < 20; i++)
+        pthread_create(&threads[i], NULL, submit_one, "many");
+    usleep(50000);
+    pthread_mutex_unlock(&store->lock);
+    cr_assert_eq(finish(others, 2), 2);
+    cr_assert_gt(finish(many, 1), 1);
+    for (int i = 0; i < 2; i++)
+        pthread_join(first[i], NULL);
+    for (int i = 0; i < 20; i++)
+        pthread_join(threads[i], NULL);
 }
 
 /* Without memory for its record a job goes another way, and is not lost. */
