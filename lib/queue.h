@@ -4,6 +4,7 @@
 #define EX_QUEUE_H
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 
 #include <executr/queue.h>
@@ -57,7 +58,6 @@ typedef struct ex_word {
 typedef struct ex_waiter {
     struct ex_waiter *next;
     struct ex_waiter *before;
-    pthread_cond_t woken;
     const executr_claim *request;
     executr_jobs *jobs;
     uint64_t filter; /* equal for equal filters */
@@ -73,6 +73,10 @@ typedef struct ex_waiter {
     int32_t promised;
     uint64_t unheard; /* the queue's, when that began */
     struct ex_waiter *next_held;
+    /* A post of `woken` that is still to come, or to be taken. */
+    int32_t owed;
+    sem_t woken;
+    struct ex_waiter *next_woken;
 } ex_waiter;
 
 /* A job of a batch and who waits for it. */
@@ -108,6 +112,7 @@ struct executr_queue {
     uint64_t turns;
     uint64_t unheard;   /* how often there was word for nobody */
     uint64_t told_turn; /* where the next round of ex_queue_wake_any begins */
+    ex_waiter *woken;   /* by whoever has the lock, once it is free */
     ex_waiter *waiters; /* in the list or not, and how many */
     int64_t parked;
     int64_t asleep;
@@ -175,6 +180,11 @@ void ex_queue_hand_over(
 void ex_word_set(ex_word *word, const ex_submit *job);
 int32_t ex_words_alike(const ex_word *a, const ex_word *b);
 int32_t ex_waiter_takes(const ex_waiter *waiter, const ex_word *word);
+
+/* Under the lock: wake a waiter when ex_queue_unlock has freed that. Every
+ * unlock after which somebody may be woken is by ex_queue_unlock. */
+void ex_waiter_wake(executr_queue *queue, ex_waiter *waiter);
+void ex_queue_unlock(executr_queue *queue);
 
 /* For queue_claim.c, under the queue's lock: off the list; into the list, at
  * the place of its turn; tell up to `count` waiters with this filter; and give

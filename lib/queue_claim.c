@@ -69,21 +69,13 @@ static uint64_t filter_hash(const executr_claim *request)
 static executr_status init_waiter(
     ex_waiter *waiter, const ex_claim *claim, executr_error *err)
 {
-    pthread_condattr_t attr;
-
     memset(waiter, 0, sizeof *waiter);
     waiter->request = claim->request;
     waiter->jobs = claim->jobs;
     waiter->filter = filter_hash(claim->request);
-    int rc = pthread_condattr_init(&attr);
-    if (!rc) {
-        rc = pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-        if (!rc)
-            rc = pthread_cond_init(&waiter->woken, &attr);
-        pthread_condattr_destroy(&attr);
-    }
-    return rc ? ex_fail_errno(err, rc, "cannot make a condition variable")
-              : EXECUTR_OK;
+    if (sem_init(&waiter->woken, 0, 0) != 0)
+        return ex_fail_errno(err, errno, "cannot make a semaphore");
+    return EXECUTR_OK;
 }
 
 /* 1 if it may wait: a place is free and nobody drains the queue. */
@@ -168,8 +160,11 @@ static void leave(
         ex_queue_tell_alike(queue, waiter->filter, 2);
     else if (unanswered)
         ex_queue_pass_on(queue, word, waiter->filter);
-    pthread_mutex_unlock(&queue->lock);
-    pthread_cond_destroy(&waiter->woken);
+    int32_t owed = waiter->owed;
+    ex_queue_unlock(queue);
+    while (owed && sem_wait(&waiter->woken) != 0)
+        continue; /* interrupted by a signal handler */
+    sem_destroy(&waiter->woken);
 }
 
 static struct timespec deadline_after(int64_t wait_ms)
@@ -202,6 +197,20 @@ static int32_t may_sleep(const executr_queue *queue, const ex_waiter *waiter)
            !waiter->sent_away;
 }
 
+/* Without the lock, until woken: 0, or ETIMEDOUT, or EINTR for no reason. */
+static int doze(
+    executr_queue *queue, ex_waiter *waiter, const struct timespec *deadline)
+{
+    ex_queue_unlock(queue);
+    int rc = deadline ? sem_clockwait(&waiter->woken, CLOCK_MONOTONIC, deadline)
+                      : sem_wait(&waiter->woken);
+    int number = rc == 0 ? 0 : errno;
+    pthread_mutex_lock(&queue->lock);
+    if (number == 0)
+        waiter->owed = 0;
+    return number;
+}
+
 /* Sleep until told: 1, or 0 with jobs that were handed over, at the deadline,
  * when the queue is drained and when the executor left. */
 static int32_t sleep_until(
@@ -217,12 +226,8 @@ static int32_t sleep_until(
     if (unheard)
         ex_queue_poke(queue); /* other programs must hear that we wait */
     waiter->sleeps = 1;
-    while (waiter->held || (may_sleep(queue, waiter) && rc != ETIMEDOUT)) {
-        if (waiter->held)
-            pthread_cond_wait(&waiter->woken, &queue->lock);
-        else
-            rc = pthread_cond_timedwait(&waiter->woken, &queue->lock, deadline);
-    }
+    while (waiter->held || (may_sleep(queue, waiter) && rc != ETIMEDOUT))
+        rc = doze(queue, waiter, waiter->held ? NULL : deadline);
     waiter->sleeps = 0;
     queue->asleep--;
     int32_t told = waiter->word.told && !queue->draining && !waiter->sent_away;
@@ -275,7 +280,7 @@ static executr_status claim_waiting(
     if (st)
         return st;
     if (!park(queue, &waiter)) {
-        pthread_cond_destroy(&waiter.woken);
+        sem_destroy(&waiter.woken);
         return claim_now(queue, claim, err);
     }
     for (;;) {
@@ -331,9 +336,9 @@ void ex_queue_unpark(executr_queue *queue, const char *executor_id)
         if (strcmp(w->request->executor_id, executor_id) != 0)
             continue;
         w->sent_away = 1;
-        pthread_cond_signal(&w->woken);
+        ex_waiter_wake(queue, w);
     }
-    pthread_mutex_unlock(&queue->lock);
+    ex_queue_unlock(queue);
 }
 
 void executr_queue_drain(executr_queue *queue)
@@ -341,6 +346,6 @@ void executr_queue_drain(executr_queue *queue)
     pthread_mutex_lock(&queue->lock);
     queue->draining = 1;
     for (ex_waiter *w = queue->first; w; w = w->next)
-        pthread_cond_signal(&w->woken);
-    pthread_mutex_unlock(&queue->lock);
+        ex_waiter_wake(queue, w);
+    ex_queue_unlock(queue);
 }

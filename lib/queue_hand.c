@@ -189,7 +189,7 @@ static void tidy(executr_jobs *jobs)
     jobs->count = kept;
 }
 
-/* Under the lock: once it is free, a waiter may be gone when that is left. */
+/* Under the lock. */
 static void let_go(executr_queue *queue, ex_waiter *waiter)
 {
     while (waiter) {
@@ -202,7 +202,7 @@ static void let_go(executr_queue *queue, ex_waiter *waiter)
             else
                 ex_waiter_enlist(queue, waiter);
         }
-        pthread_cond_signal(&waiter->woken);
+        ex_waiter_wake(queue, waiter);
         waiter = next;
     }
 }
@@ -217,6 +217,6 @@ void ex_queue_hand_over(
     pthread_mutex_lock(&queue->lock);
     let_go(queue, hand->open);
     let_go(queue, hand->full);
-    pthread_mutex_unlock(&queue->lock);
+    ex_queue_unlock(queue);
     ex_free(hand->promises);
 }

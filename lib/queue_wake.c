@@ -69,11 +69,40 @@ void ex_waiter_enlist(executr_queue *queue, ex_waiter *waiter)
     waiter->listed = 1;
 }
 
+/*
+ * A thread that wakes while its waker has the lock would sleep again at once,
+ * and to wake it twice takes a multiple of the time. So waiters are woken after
+ * the lock is free, when one might be gone, had it not to stay until it has
+ * taken the post it is owed. That is one, whatever it is woken for meanwhile:
+ * it looks at everything once it is awake.
+ */
+void ex_waiter_wake(executr_queue *queue, ex_waiter *waiter)
+{
+    if (waiter->owed)
+        return;
+    waiter->owed = 1;
+    waiter->next_woken = queue->woken;
+    queue->woken = waiter;
+}
+
+void ex_queue_unlock(executr_queue *queue)
+{
+    ex_waiter *waiter = queue->woken;
+
+    queue->woken = NULL;
+    pthread_mutex_unlock(&queue->lock);
+    while (waiter) {
+        ex_waiter *next = waiter->next_woken;
+        sem_post(&waiter->woken);
+        waiter = next;
+    }
+}
+
 static void tell_some(executr_queue *queue, ex_waiter *waiter)
 {
     ex_waiter_unlist(queue, waiter);
     waiter->word.told = EX_TOLD_OF_SOME;
-    pthread_cond_signal(&waiter->woken);
+    ex_waiter_wake(queue, waiter);
 }
 
 /* Word that finds nobody is noted in `unheard`, for waiters that are held just
@@ -93,7 +122,7 @@ static int32_t tell_job(executr_queue *queue, const ex_word *word)
     ex_waiter_unlist(queue, waiter);
     waiter->word = *word;
     queue->hearing = waiter;
-    pthread_cond_signal(&waiter->woken);
+    ex_waiter_wake(queue, waiter);
     return 1;
 }
 
@@ -162,14 +191,25 @@ static int32_t tell_more(executr_queue *queue, const ex_word *word)
     return 1;
 }
 
+static int32_t is_for_all(const ex_submit *job)
+{
+    return !job->result && !job->repeated && !job->taken;
+}
+
 void ex_queue_wake(executr_queue *queue, const ex_submit *jobs, size_t count)
 {
     ex_word unwanted = {0}; /* nobody waits for a job like this */
     ex_word word;
+    size_t i = 0;
 
+    /* Who was just let go is not to find the lock taken. */
+    while (i < count && !is_for_all(&jobs[i]))
+        i++;
+    if (i == count)
+        return;
     pthread_mutex_lock(&queue->lock);
-    for (size_t i = 0; i < count; i++) {
-        if (jobs[i].result || jobs[i].repeated || jobs[i].taken)
+    for (; i < count; i++) {
+        if (!is_for_all(&jobs[i]))
             continue;
         ex_word_set(&word, &jobs[i]);
         if (tell_more(queue, &word))
@@ -179,7 +219,7 @@ void ex_queue_wake(executr_queue *queue, const ex_submit *jobs, size_t count)
         if (!tell_job(queue, &word))
             unwanted = word;
     }
-    pthread_mutex_unlock(&queue->lock);
+    ex_queue_unlock(queue);
 }
 
 /*
@@ -210,5 +250,5 @@ void ex_queue_wake_any(executr_queue *queue)
         waiter = next;
     }
     queue->told_turn = waiter ? waiter->turn : 0;
-    pthread_mutex_unlock(&queue->lock);
+    ex_queue_unlock(queue);
 }

@@ -2,6 +2,7 @@
 /* Jobs that go to sleeping claims past the queue. */
 #include <criterion/criterion.h>
 
+#include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -325,6 +326,25 @@ Test(queue_hand, fills_a_claim_from_many_submissions)
         pthread_join(first[i], NULL);
     for (int i = 0; i < 20; i++)
         pthread_join(threads[i], NULL);
+}
+
+/* Whoever is to wake it does so without the lock, and must find it there. */
+Test(queue_hand, does_not_leave_before_the_post_it_is_owed)
+{
+    waiting one[1] = {{.wait_ms = 500}};
+
+    start(one, 1);
+    pthread_mutex_lock(&queue->lock);
+    ex_waiter *waiter = queue->waiters;
+    cr_assert(waiter);
+    ex_waiter_wake(queue, waiter);
+    ex_waiter_wake(queue, waiter); /* which is the same post */
+    queue->woken = NULL;           /* we post it ourselves */
+    pthread_mutex_unlock(&queue->lock);
+    usleep(700000);
+    cr_assert_eq(pthread_tryjoin_np(one[0].thread, NULL), EBUSY);
+    sem_post(&waiter->woken);
+    cr_assert_eq(finish(one, 1), 0);
 }
 
 /* Without memory for its record a job goes another way, and is not lost. */
