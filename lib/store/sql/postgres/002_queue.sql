@@ -167,14 +167,15 @@ DECLARE
 BEGIN
     RETURN QUERY SELECT 0, 0, NULL::uuid, now(), base;
     IF p_stored THEN
-        keep := ARRAY(
-            SELECT u.url IS NOT NULL OR b.sha256 IS NOT NULL
-            FROM unnest(p_urls, p_sha256s) WITH ORDINALITY AS u (url, sha256, n)
-            LEFT JOIN binaries b ON u.url IS NULL AND b.sha256 = u.sha256
-            ORDER BY u.n);
-        IF true = ALL (keep) THEN
-            keep := NULL;
-        ELSE
+        IF EXISTS (SELECT FROM unnest(p_urls, p_sha256s) AS u (url, sha256)
+                WHERE u.url IS NULL AND NOT EXISTS (
+                    SELECT FROM binaries b WHERE b.sha256 = u.sha256)) THEN
+            keep := ARRAY(
+                SELECT u.url IS NOT NULL OR b.sha256 IS NOT NULL
+                FROM unnest(p_urls, p_sha256s)
+                    WITH ORDINALITY AS u (url, sha256, n)
+                LEFT JOIN binaries b ON u.url IS NULL AND b.sha256 = u.sha256
+                ORDER BY u.n);
             RETURN QUERY SELECT u.n::integer, 3, NULL::uuid, now(), 0::bigint
             FROM unnest(keep) WITH ORDINALITY AS u (keep, n) WHERE NOT u.keep;
         END IF;
