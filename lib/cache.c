@@ -176,12 +176,12 @@ static executr_status acquire_verified(
     executr_status st = EXECUTR_OK;
 
     *good = 0;
-    if (!ex_cache_unchanged(entry))
+    if (!entry->verified)
         return EXECUTR_OK;
     if (entry->lock_fd < 0)
         st = ex_cache_lock(cache, entry->sha256, 0, &entry->lock_fd, err);
     if (!st)
-        *good = ex_cache_unchanged(entry); /* not evicted meanwhile */
+        *good = ex_cache_unchanged(entry); /* nor evicted before the lock */
     return st;
 }
 

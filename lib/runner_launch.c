@@ -222,8 +222,10 @@ executr_status ex_run_launch(
     int pidfd = -1;
 
     run->tries++;
-    snprintf(place, sizeof place, "%s/%s", runner->iso.work, run->name);
-    launch.place = place;
+    if (run->isolation > EXECUTR_ISOLATION_BASIC) {
+        snprintf(place, sizeof place, "%s/%s", runner->iso.work, run->name);
+        launch.place = place;
+    }
     ex_limits_launch(runner, run, &launch);
     launch.error = ex_spawn(&runner->stack, &launch, &pid, &pidfd);
     if (launch.error)
