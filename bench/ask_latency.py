@@ -12,12 +12,23 @@ JOBS = 100
 def ask(figures):
     with processes.stores("postgres") as store:
         for _ in range(figures.runs):
+            bare(figures, store)
             for servers in 1, 2:
                 measure(figures, store, "postgres", servers)
             measure(figures, store, "sqlite", 1)
+    figures.ratio("servers.1.p50.to_bare", "servers.1.p50", "bare.p50")
     for servers, p50, p99 in (1, 1.5, 6), (2, 4, 25):
         figures.goal(f"servers.{servers}.p50", most=p50)
         figures.goal(f"servers.{servers}.p99", most=p99)
+
+
+def bare(figures, store):
+    """What the same way takes that does nothing else."""
+    with store("postgres") as (url, _):
+        sample = processes.generate_one(
+            "chain", url=url, program=processes.STAMP, jobs=JOBS)
+    figures.add("bare.p50", "ms", sample["p50_ms"])
+    figures.add("bare.p99", "ms", sample["p99_ms"])
 
 
 def measure(figures, store, kind, servers):
