@@ -7,6 +7,9 @@
 #include "base/fail.h"
 #include "base/time.h"
 
+/* Most jobs are shorter. */
+#define JOB_BYTES 1000
+
 /* Give a finished text away and free it. */
 static executr_status give(
     ex_buf *text, executr_write write, void *ctx, executr_error *err)
@@ -35,6 +38,7 @@ executr_status executr_job_json(
     if (!job)
         return ex_fail_field(err, "job", "there is no job to write");
     begin(&w, &text);
+    ex_buf_reserve(&text, JOB_BYTES);
     ex_job_write(job, parts, &w);
     return give(&text, write, ctx, err);
 }

@@ -137,7 +137,11 @@ static int append_piece(exchange *x, ex_buf *body, api_response *response)
 static int read_body(exchange *x, ex_buf *body, api_response *response)
 {
     int failed = 0;
+    int64_t known = x->info->content_length; /* refused if above the limit */
     ex_buf_init(body, (size_t)x->limit);
+    /* A small one at once; of a large one, what has come. */
+    if (known > 0 && known <= READ_PIECE)
+        ex_buf_reserve(body, (size_t)known);
     while (!x->whole && !failed)
         failed = append_piece(x, body, response);
     return failed;

@@ -8,6 +8,9 @@
 #include "base/log.h"
 #include "peer.h"
 
+/* About as long as a head is. */
+#define HEAD_BYTES 256
+
 static const char *reason_of(int32_t status)
 {
     const char *text = mg_get_response_code_text(NULL, status);
@@ -112,6 +115,7 @@ void http_send(api *a, exchange *x, api_response *response)
     }
     ex_buf out;
     ex_buf_init(&out, EX_BUF_UNLIMITED);
+    ex_buf_reserve(&out, HEAD_BYTES + response->body.length);
     put_head(&out, response, (int64_t)response->body.length, x->whole);
     if (!x->head && response->status != 204)
         ex_buf_add(&out, response->body.data, response->body.length);

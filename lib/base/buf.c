@@ -10,7 +10,8 @@
 #include "base/alloc.h"
 #include "base/fail.h"
 
-#define FIRST_CAPACITY 128
+/* Holds most requests and answers. */
+#define FIRST_CAPACITY 512
 
 void ex_buf_init(ex_buf *buf, size_t limit)
 {
@@ -92,19 +93,33 @@ void ex_buf_putc(ex_buf *buf, char c)
     ex_buf_add(buf, &c, 1);
 }
 
+/* Into the room that is there; the length of the whole text. */
+static int print(ex_buf *buf, const char *format, va_list args)
+{
+    size_t room = buf->data ? buf->capacity - buf->length : 0;
+
+    return vsnprintf(room ? buf->data + buf->length : NULL, room, format, args);
+}
+
 void ex_buf_printf(ex_buf *buf, const char *format, ...)
 {
     va_list args;
 
     va_start(args, format);
-    int length = vsnprintf(NULL, 0, format, args);
+    int length = print(buf, format, args);
     va_end(args);
     assert(length >= 0);
-    if (length < 0 || make_room(buf, (size_t)length))
-        return;
-    va_start(args, format);
-    vsnprintf(buf->data + buf->length, (size_t)length + 1, format, args);
-    va_end(args);
+    int fits = length >= 0 && buf->data && !buf->failed &&
+               (size_t)length < buf->capacity - buf->length;
+    if (!fits) {
+        if (buf->data)
+            buf->data[buf->length] = '\0';
+        if (length < 0 || make_room(buf, (size_t)length))
+            return;
+        va_start(args, format);
+        length = print(buf, format, args);
+        va_end(args);
+    }
     buf->length += (size_t)length;
 }
 

@@ -53,13 +53,15 @@ static int count_members(struct json_object *object, size_t *members)
     }
 }
 
-/* Builds what the scan has accepted. */
+/*
+ * Builds what the scan has accepted. The library takes memory for as many
+ * levels as it is told; it also counts a scalar as one.
+ */
 static executr_status build(
-    const char *text, size_t length, struct json_object **out,
+    const char *text, size_t length, int32_t depth, struct json_object **out,
     executr_error *err)
 {
-    /* The scan counts depth; the library also counts a scalar as a level. */
-    struct json_tokener *tok = json_tokener_new_ex(EX_JSON_MAX_DEPTH + 2);
+    struct json_tokener *tok = json_tokener_new_ex(depth + 2);
 
     if (!tok)
         return ex_fail_nomem(err);
@@ -82,7 +84,7 @@ static executr_status parse(
     const char *text, size_t length, int32_t allow_nul, ex_json **out,
     executr_error *err)
 {
-    ex_json_scan scan = {allow_nul, 0};
+    ex_json_scan scan = {.allow_nul = allow_nul};
     struct json_object *object = NULL;
     size_t members = 0;
 
@@ -93,7 +95,7 @@ static executr_status parse(
             "a JSON text is longer than 2 GiB, the most allowed");
     executr_status st = ex_json_scan_text(&scan, text, length, err);
     if (!st)
-        st = build(text, length, &object, err);
+        st = build(text, length, scan.deepest, &object, err);
     if (st)
         return st;
     if (count_members(object, &members))

@@ -27,6 +27,7 @@ typedef struct cursor {
     int allow_nul;
     int want;
     int depth;
+    int deepest;
     char closers[EX_JSON_MAX_DEPTH]; /* '}' or ']' for each open one */
     size_t members;
     const char *problem; /* what is wrong at `at`, or NULL */
@@ -188,6 +189,8 @@ static int scan_open(cursor *c)
     if (c->depth == EX_JSON_MAX_DEPTH)
         return wrong(c, "nesting deeper than 32, the most allowed");
     c->closers[c->depth++] = brace == '{' ? '}' : ']';
+    if (c->depth > c->deepest)
+        c->deepest = c->depth;
     c->want = brace == '{' ? WANT_KEY_OR_END : WANT_VALUE_OR_END;
     c->at++;
     return 0;
@@ -280,5 +283,6 @@ executr_status ex_json_scan_text(
             err, EXECUTR_E_ARGUMENT, "invalid JSON at byte %zu: %s",
             (size_t)(c.at - c.start), c.problem);
     scan->members = c.members;
+    scan->deepest = c.deepest;
     return EXECUTR_OK;
 }

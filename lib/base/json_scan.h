@@ -8,6 +8,7 @@
 typedef struct ex_json_scan {
     int32_t allow_nul; /* \u0000 may stand in values */
     size_t members;    /* out: of all objects together */
+    int32_t deepest;   /* out: arrays and objects one in the other */
 } ex_json_scan;
 
 /* E_ARGUMENT says what is wrong and at which byte. Takes linear time. */
