@@ -215,6 +215,28 @@ Test(json_parse, allows_a_depth_of_32)
     ex_json_free(document);
 }
 
+/* The library is given memory for the levels that are there, and no more. */
+Test(json_parse, reads_every_depth_up_to_that)
+{
+    static const char *const innermost[] = {
+        "1", "\"s\"", "null", "[]", "{}", "-1.5e3", "1,{\"b\":[true]}"};
+    char text[400];
+
+    for (size_t k = 0; k < sizeof innermost / sizeof *innermost; k++) {
+        for (int depth = 1; depth <= 30; depth++) {
+            char *at = text;
+            for (int i = 0; i < depth; i++)
+                at = stpcpy(at, i % 2 || i == depth - 1 ? "[" : "{\"a\":");
+            at = stpcpy(at, innermost[k]);
+            for (int i = depth - 1; i >= 0; i--)
+                *at++ = i % 2 || i == depth - 1 ? ']' : '}';
+            *at = '\0';
+            ex_json_free(parsed(text));
+        }
+    }
+    ex_json_free(parsed("7"));
+}
+
 Test(json_parse, is_not_impressed_by_a_million_brackets)
 {
     static char text[1000000];
