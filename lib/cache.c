@@ -173,15 +173,12 @@ static executr_status lock_fetch(
 static executr_status acquire_verified(
     executr_cache *cache, ex_entry *entry, int *good, executr_error *err)
 {
-    executr_status st = EXECUTR_OK;
-
-    *good = 0;
-    if (!entry->verified)
+    *good = ex_cache_unchanged(entry);
+    if (!*good || entry->lock_fd >= 0)
         return EXECUTR_OK;
-    if (entry->lock_fd < 0)
-        st = ex_cache_lock(cache, entry->sha256, 0, &entry->lock_fd, err);
-    if (!st)
-        *good = ex_cache_unchanged(entry); /* nor evicted before the lock */
+    executr_status st =
+        ex_cache_lock(cache, entry->sha256, 0, &entry->lock_fd, err);
+    *good = !st && ex_cache_unchanged(entry); /* not evicted meanwhile */
     return st;
 }
 

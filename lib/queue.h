@@ -53,7 +53,7 @@ typedef struct ex_word {
  * A parked claim; it lies on its caller's stack (queue_claim.c says how
  * waiting works). Everything but `request` is guarded by the queue's `lock`;
  * `jobs` is its caller's while that asks the store, and belongs to whoever holds
- * the waiter.
+ * the waiter; `woken` and `next_woken` are those of whoever owes it a post.
  */
 typedef struct ex_waiter {
     struct ex_waiter *next;
