@@ -6,7 +6,7 @@
  * the program, which prints the monotonic clock. One at a time, idle in between
  * for as long as in bench_latency.
  *
- *   bench_chain --url URL --program BENCH_STAMP [--jobs N]
+ *   bench_chain --url URL_OF_AN_EMPTY_DATABASE --program BENCH_STAMP [--jobs N]
  */
 #include <fcntl.h>
 #include <libpq-fe.h>
@@ -116,6 +116,7 @@ static double run(const char *program)
     char *envp[] = {NULL};
     char text[64] = "";
     int ends[2];
+    int status = 0;
 
     if (pipe2(ends, O_CLOEXEC) != 0)
         bench_fail_errno("cannot make a pipe");
@@ -127,7 +128,7 @@ static double run(const char *program)
     }
     close(ends[1]);
     if (pid < 0 || !get(ends[0], text, sizeof text - 1) ||
-        waitpid(pid, NULL, 0) != pid)
+        waitpid(pid, &status, 0) != pid || status != 0)
         bench_fail("cannot run %s", program);
     close(ends[0]);
     return strtod(text, NULL) / 1e9;
@@ -158,7 +159,8 @@ static double one(int server, int executor)
     return started - begin;
 }
 
-/* The other two: a server, which has the second ends, and an executor. */
+/* The other two. Nobody keeps an end that is not its own, or a process that
+ * fails would be waited for. */
 static void start_both(
     const char *url, const char *program, const int submit[2],
     const int claim[2], const int done[2])
@@ -168,6 +170,8 @@ static void start_both(
     if (server == 0) {
         close(submit[0]);
         close(claim[0]);
+        close(done[0]);
+        close(done[1]);
         serve(url, submit[1], claim[1]);
     }
     close(submit[1]);
