@@ -34,10 +34,11 @@ enum {
 
 /*
  * The event hook, called from any thread of the queue; it must not call back
- * into it, and be quick: whole batches of calls wait for it. `type` is "" and `priority` 0 for RECOVERED, CLEANED and those
- * FAILED that upkeep gave up because too many executors fell silent.
- * `waited_us` (CLAIMED: submit to start) and `ran_us` (COMPLETED, FAILED, RETRIED: start
- * to end) are -1 where unknown.
+ * into it, and be quick: whole batches of calls wait for it. `type` is "" and
+ * `priority` 0 for RECOVERED, CLEANED and those FAILED that upkeep gave up
+ * because too many executors fell silent. `waited_us` (CLAIMED: submit to
+ * start) and `ran_us` (COMPLETED, FAILED, RETRIED: start to end) are -1 where
+ * unknown.
  */
 typedef struct executr_events {
     void (*notify)(
